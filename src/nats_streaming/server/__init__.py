@@ -1,0 +1,1 @@
+"""The shell: options, log, event loop and the order of effects."""

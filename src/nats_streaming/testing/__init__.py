@@ -1,0 +1,1 @@
+"""Public helpers for tests of this package and of third-party stores."""
