@@ -1,0 +1,134 @@
+"""Everything an operator can set, as one value; the defaults are a server started without arguments.
+
+Filled in by `flags` and, later, the configuration file; read by everyone who assembles the server.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nats_streaming.constants import (
+    DEFAULT_CLUSTER_ID,
+    DEFAULT_DISCOVER_PREFIX,
+    DEFAULT_HEARTBEAT_FAIL_COUNT,
+    DEFAULT_HEARTBEAT_INTERVAL_NS,
+    DEFAULT_HEARTBEAT_TIMEOUT_NS,
+    DEFAULT_IO_BATCH_SIZE,
+    DEFAULT_IO_SLEEP_TIME_US,
+    DEFAULT_NATS_HOST,
+    DEFAULT_NATS_PORT,
+    DEFAULT_STORE_TYPE,
+)
+from nats_streaming.errors import ConfigError
+from nats_streaming.stores.limits import StoreLimits
+
+_PORT_MAX = 65_535
+
+
+@dataclass(slots=True)
+class NatsOptions:
+    """The embedded nats-server, and how we log in to NATS, embedded or not.
+
+    Attributes:
+        host: address the embedded server listens on.
+        port: its client port; -1 means any free one.
+        http_port: its monitoring port; 0 means none, -1 any free one.
+        name: its name; "" lets it choose.
+        debug, trace, trace_verbose: its own log levels, independent of the streaming ones.
+        user, password, token: asked of clients when embedded, and used by our own link.
+        binary: path of the nats-server executable; "" means search for it.
+        child_arguments: further arguments handed to it unchanged.
+    """
+
+    host: str = DEFAULT_NATS_HOST
+    port: int = DEFAULT_NATS_PORT
+    http_port: int = 0
+    name: str = ""
+    debug: bool = False
+    trace: bool = False
+    trace_verbose: bool = False
+    user: str = ""
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    binary: str = ""
+    child_arguments: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class LogOptions:
+    """Where log lines go and how they begin.
+
+    Attributes:
+        file: path of the log file; "" means standard error.
+        timestamps: whether lines carry the time.
+        utc: whether that time is UTC, not local.
+    """
+
+    file: str = ""
+    timestamps: bool = True
+    utc: bool = False
+
+
+@dataclass(slots=True)
+class Options:
+    """A server's options.
+
+    Attributes:
+        cluster_id: names this server among those on the same NATS; part of its subjects.
+        discover_prefix: connect requests arrive on this, a dot, and the cluster ID.
+        store_type: name of the store, upper case.
+        store_dir: root directory of stores that have one.
+        limits: what the server and its channels may hold.
+        heartbeat_interval_ns: nanoseconds between heartbeats to a client.
+        heartbeat_timeout_ns: nanoseconds to wait for a heartbeat's reply.
+        heartbeat_fail_count: failures in a row a client survives.
+        io_batch_size: messages of one batch; 0 and 1 mean single messages.
+        io_sleep_time_us: microseconds to wait for more messages before a commit.
+        replace_durable: whether a second active subscription takes over a durable's name.
+        nats_server_url: NATS to connect to; "" means embed one.
+        debug, trace: whether streaming writes DBG and TRC lines.
+        nats: the embedded nats-server and our credentials.
+        log: the log.
+        pid_file: file to write the process ID to; "" means none.
+    """
+
+    cluster_id: str = DEFAULT_CLUSTER_ID
+    discover_prefix: str = DEFAULT_DISCOVER_PREFIX
+    store_type: str = DEFAULT_STORE_TYPE
+    store_dir: str = ""
+    limits: StoreLimits = field(default_factory=StoreLimits)
+    heartbeat_interval_ns: int = DEFAULT_HEARTBEAT_INTERVAL_NS
+    heartbeat_timeout_ns: int = DEFAULT_HEARTBEAT_TIMEOUT_NS
+    heartbeat_fail_count: int = DEFAULT_HEARTBEAT_FAIL_COUNT
+    io_batch_size: int = DEFAULT_IO_BATCH_SIZE
+    io_sleep_time_us: int = DEFAULT_IO_SLEEP_TIME_US
+    replace_durable: bool = False
+    nats_server_url: str = ""
+    debug: bool = False
+    trace: bool = False
+    nats: NatsOptions = field(default_factory=NatsOptions)
+    log: LogOptions = field(default_factory=LogOptions)
+    pid_file: str = ""
+
+    def check(self) -> None:
+        """Refuse values no server can start with, before anything is opened.
+
+        Raises:
+            ConfigError: names the option; the text is the original's where it has one.
+        """
+        if self.store_type != DEFAULT_STORE_TYPE:
+            raise ConfigError(f"unsupported store type: {self.store_type}", option="store")
+        self.limits.build()
+        if not self.cluster_id or any(not token or token.split() != [token] for token in self.cluster_id.split(".")):
+            raise ConfigError(
+                "could not subscribe to discover subject: nats: invalid subject"
+                " (a cluster ID is part of NATS subjects: no spaces, no empty tokens)",
+                option="cluster_id",
+            )
+        _check_port("port", self.nats.port, lowest=-1)
+        _check_port("http_port", self.nats.http_port, lowest=-1)
+
+
+def _check_port(option: str, port: int, *, lowest: int) -> None:
+    if not lowest <= port <= _PORT_MAX:
+        raise ConfigError(f"-{option} must be between {lowest} and {_PORT_MAX}, got {port}", option=option)
