@@ -1,0 +1,90 @@
+"""What one conformance test has at hand: the server, its log, and clients that are cleaned up after the test."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.support.raw_client import NatsClient, StanClient, Text, unique
+from tests.support.servers import ServerProcess
+
+LOG_SECONDS = 5.0
+_POLL_SECONDS = 0.01
+
+
+class World:
+    """One test's view of a running server. Channels and client IDs it hands out are used by no other test."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self.server = server
+        self._log_start = len(server.log())
+        self._connections: list[NatsClient] = []
+        self._clients: list[StanClient] = []
+
+    def channel(self) -> str:
+        return unique("channel-")
+
+    def name(self) -> str:
+        """A fresh client ID."""
+        return unique("client-")
+
+    async def nats(self, **options: Any) -> NatsClient:
+        """A new NATS connection, closed after the test."""
+        connection = await NatsClient.connect(self.server.port, **options)
+        self._connections.append(connection)
+        return connection
+
+    async def client(self, name: Text | None = None, *, nats: NatsClient | None = None, **options: Any) -> StanClient:
+        """A connected STAN client, by default with a fresh ID on its own NATS connection."""
+        client = await StanClient.connect(nats or await self.nats(), name or self.name(), **options)
+        self._clients.append(client)
+        return client
+
+    def log(self) -> str:
+        """What the server has logged since this test began."""
+        return self.server.log()[self._log_start :]
+
+    async def logged(self, pattern: str) -> re.Match[str]:
+        """Wait for a line in which `pattern` occurs and return the match."""
+        compiled = re.compile(pattern)
+        match: re.Match[str] | None = None
+
+        def found() -> bool:
+            nonlocal match
+            match = compiled.search(self.log())
+            return match is not None
+
+        await eventually(found, f"log line {pattern!r}", LOG_SECONDS)
+        assert match is not None
+        return match
+
+    async def close(self) -> None:
+        """Close every STAN client that still can be closed, then the connections.
+
+        Raises:
+            whatever a client's reader raised: for instance because of a message that is not canonical.
+        """
+        for client in self._clients:
+            if not client.nats.disconnected.is_set():
+                client.nats.publish(client.connect_response.closeRequests, client.close_payload())
+        for connection in self._connections:
+            if not connection.disconnected.is_set():
+                try:
+                    await connection.flush()
+                except (ConnectionError, TimeoutError):
+                    connection.abort()
+            await connection.close()
+        for connection in self._connections:
+            if connection.failure is not None:
+                raise connection.failure
+
+
+async def eventually(condition: Callable[[], bool], what: str, seconds: float = LOG_SECONDS) -> None:
+    """Poll a condition that cannot be awaited."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        await asyncio.sleep(_POLL_SECONDS)
