@@ -36,7 +36,7 @@ class NatsOptions:
         name: its name; "" lets it choose.
         debug, trace, trace_verbose: its own log levels, independent of the streaming ones.
         user, password, token: asked of clients when embedded, and used by our own link.
-        binary: path of the nats-server executable; "" means search for it.
+        binary: path of the nats-server executable; "" means look for it (`nats.binary`).
         child_arguments: further arguments handed to it unchanged.
     """
 
@@ -111,13 +111,11 @@ class Options:
     pid_file: str = ""
 
     def check(self) -> None:
-        """Refuse values no server can start with, before anything is opened.
+        """Refuse values no server can start with, before anything is opened; the store checks its own.
 
         Raises:
             ConfigError: names the option; the text is the original's where it has one.
         """
-        if self.store_type != DEFAULT_STORE_TYPE:
-            raise ConfigError(f"unsupported store type: {self.store_type}", option="store")
         self.limits.build()
         if not self.cluster_id or any(not token or token.split() != [token] for token in self.cluster_id.split(".")):
             raise ConfigError(
@@ -125,10 +123,12 @@ class Options:
                 " (a cluster ID is part of NATS subjects: no spaces, no empty tokens)",
                 option="cluster_id",
             )
-        _check_port("port", self.nats.port, lowest=-1)
-        _check_port("http_port", self.nats.http_port, lowest=-1)
+        _check_port("port", self.nats.port)
+        _check_port("http_port", self.nats.http_port)
 
 
-def _check_port(option: str, port: int, *, lowest: int) -> None:
-    if not lowest <= port <= _PORT_MAX:
-        raise ConfigError(f"-{option} must be between {lowest} and {_PORT_MAX}, got {port}", option=option)
+def _check_port(option: str, port: int) -> None:
+    if not -1 <= port <= _PORT_MAX:
+        raise ConfigError(
+            f"-{option} must be a port up to {_PORT_MAX} or -1 for any free one, got {port}", option=option
+        )

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from nats_streaming.clock import duration_text
 from nats_streaming.constants import (
@@ -36,8 +36,7 @@ _ANY_TOKEN = b"*"
 _ANY_TAIL = b">"
 
 
-@dataclass(slots=True, frozen=True)
-class ChannelLimits:
+class ChannelLimits(NamedTuple):
     """The limits of one channel.
 
     As an entry of `StoreLimits.per_channel` 0 inherits and a negative value is unlimited;
@@ -133,8 +132,7 @@ class StoreLimits:
             )
 
 
-@dataclass(slots=True, frozen=True)
-class ResolvedEntry:
+class ResolvedEntry(NamedTuple):
     """One configured pattern with nothing left to inherit.
 
     Attributes:
