@@ -106,7 +106,7 @@ def parse_size(text: str) -> int:
     left = text.strip(" \t").lower()
     sign = -1 if left.startswith("-") else 1
     digits, suffix = _leading_digits(left.removeprefix("-"))
-    if not digits:
+    if not digits or not text.isascii():  # lower() turns the Kelvin sign into a k
         raise ValueError(PARSE_ERROR)
     factor = 1
     if suffix:

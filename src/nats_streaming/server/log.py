@@ -63,7 +63,7 @@ def setup_logging(options: Options) -> None:
     logger.setLevel(TRACE if options.trace else logging.DEBUG if options.debug else logging.INFO)
     # What the embedded server prints was chosen by its own flags.
     logging.getLogger(NATS_SERVER_LOGGER).setLevel(TRACE)
-    # Otherwise each record asks for thread and task names that no line shows.
+    # Otherwise each record looks up thread and process names that no line shows.
     logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
 
 
