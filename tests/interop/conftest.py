@@ -32,5 +32,6 @@ def prepared() -> Callable[[str], Program]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
-    with running_server() as running:
+    # Every scenario has channels of its own, more together than the default limit of 100.
+    with running_server("-mc", "1000") as running:
         yield running

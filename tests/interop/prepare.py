@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -253,8 +254,39 @@ class Java(Piece):
         return Program((tool("java"), *quick, "-cp", path, "Client"))
 
 
+class StanGoSuite(Piece):
+    """stan.go's own tests, which its module carries, built over a stand-in for the server package they import.
+
+    The NATS server some of them run beside the streaming server is the real one, in the version stan.go names.
+    """
+
+    name = "stan-go-suite"
+    source = OWN_SUITES / "stan_go"
+
+    def tools(self) -> Sequence[str]:
+        return [tool("go")]
+
+    def install(self) -> None:
+        go = tool("go")
+        module = json.loads(run(go, "mod", "download", "-json", STAN_GO, cwd=self.directory))
+        suite = self.directory / "suite"
+        # The module cache is read-only, and copies of its files would be too.
+        shutil.copytree(module["Dir"], suite, copy_function=shutil.copyfile)
+        suite.chmod(0o755)
+        # The module keeps what only its tests need in files of their own.
+        shutil.copyfile(suite / "go_tests.mod", suite / "go.mod")
+        shutil.copyfile(suite / "go_tests.sum", suite / "go.sum")
+        stand_in = f"github.com/nats-io/nats-streaming-server={self.source / 'streaming'}"
+        run(go, "mod", "edit", "-replace", stand_in, cwd=suite)
+        run(go, "test", "-mod=mod", "-c", "-o", str(self.directory / "suite.test"), ".", cwd=suite)
+
+    def program(self) -> Program:
+        return Program((str(self.directory / "suite.test"), "-test.v", "-test.timeout=200s"))
+
+
 LANGUAGES: dict[str, Piece] = {piece.name: piece for piece in (Node(), OldPython(), C(), Go(), Java())}
-PIECES: dict[str, Piece] = dict(LANGUAGES)
+SUITES: dict[str, Piece] = {piece.name: piece for piece in (StanGoSuite(),)}
+PIECES: dict[str, Piece] = LANGUAGES | SUITES
 
 
 @contextmanager
