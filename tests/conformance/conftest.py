@@ -1,7 +1,7 @@
 """How the conformance tests run: one server per set of arguments, coroutines as tests, citations of the checklist.
 
-A module names its server's arguments in `SERVER_ARGUMENTS`; modules with equal arguments share one process. A test is
-a coroutine function that takes a `world`. The numbers in `@pytest.mark.spec(…)` are the entries of the black-box
+A module names its server's arguments in `SERVER_ARGUMENTS`, a test in a mark; equal arguments share one process. A test
+is a coroutine function that takes a `world`. The numbers in `@pytest.mark.spec(…)` are the entries of the black-box
 checklist of the protocol specification; `--spec-report` lists which test holds which entry.
 """
 
@@ -67,8 +67,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     for line in (
+        "server_arguments(*arguments): the server's arguments, instead of those of the module",
         "spec(*entries): entries of the black-box checklist which the test holds",
-        "together: runs concurrently with the other tests of its module marked so, on one server, to share the waits",
+        "together: runs concurrently with the others of its module and server marked so, to share the waits",
         "better_than_original(reason): what we do better than the Go original, which is expected to fail",
     ):
         config.addinivalue_line("markers", line)
@@ -105,13 +106,21 @@ def servers() -> Iterator[Callable[[tuple[str, ...]], ServerProcess]]:
 
 @pytest.fixture
 def server(request: pytest.FixtureRequest, servers: Callable[[tuple[str, ...]], ServerProcess]) -> ServerProcess:
-    """The server shared by all tests whose module asks for the same arguments."""
-    return servers(getattr(request.module, "SERVER_ARGUMENTS", DEFAULT_ARGUMENTS))
+    """The server shared by all tests that ask for the same arguments."""
+    return servers(server_arguments(request.node))
 
 
 @pytest.fixture
 def world(server: ServerProcess) -> World:
     return World(server)
+
+
+def server_arguments(item: pytest.Item) -> tuple[str, ...]:
+    marker = item.get_closest_marker("server_arguments")
+    if marker is not None:
+        return tuple(marker.args)
+    assert isinstance(item, pytest.Function)
+    return tuple(getattr(item.module, "SERVER_ARGUMENTS", DEFAULT_ARGUMENTS))
 
 
 def is_running(server: ServerProcess) -> bool:
@@ -133,21 +142,23 @@ async def _run(item: pytest.Function, arguments: dict[str, Any]) -> BaseExceptio
                     await world.close()
         if isinstance(world, World):
             assert is_running(world.server), f"the server died during this test:\n{world.log()[-5000:]}"
+            log = world.log()
             for trouble in ("Traceback (most recent call last)", "panic:", "[FTL]"):
-                assert trouble not in world.log(), f"in the server's log:\n{world.log()[-5000:]}"
+                assert trouble not in log, f"in the server's log:\n{log[-5000:]}"
     except Exception as error:  # noqa: BLE001 - kept, and raised as the outcome of the test it belongs to
         return error
     return None
 
 
 async def _run_together(item: pytest.Function) -> None:
-    """Run `item` and all others of its module that are marked `together`, keeping each one's outcome with it."""
+    """Run all tests of this module and server that are marked `together`; keep each one's outcome with it."""
     group = [
         other
         for other in item.session.items
         if isinstance(other, pytest.Function)
         and other.module is item.module
         and other.get_closest_marker("together")
+        and server_arguments(other) == server_arguments(item)
         and inspect.iscoroutinefunction(other.obj)
     ]
     server = item.funcargs["server"]

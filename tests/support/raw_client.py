@@ -306,6 +306,11 @@ class Delivery:
         )
 
     @property
+    def stored_at(self) -> float:
+        """Its timestamp as monotonic time; a first delivery of a new message was sent right after."""
+        return self.timestamp / 1e9 - time.time() + time.monotonic()
+
+    @property
     def repeat(self) -> tuple[int, int]:
         """Sequence and redelivery count."""
         return self.sequence, self.redelivery_count
@@ -384,6 +389,7 @@ class StanSubscription:
         with contextlib.suppress(TimeoutError):
             unexpected = await self.next(seconds)
             raise AssertionError(f"unexpected message {unexpected!r}")
+        assert not self.client.nats.disconnected.is_set(), "silence of a dead connection proves nothing"
 
     def ack(self, delivery: Delivery | int) -> None:
         sequence = delivery if isinstance(delivery, int) else delivery.sequence

@@ -20,7 +20,7 @@ class World:
 
     def __init__(self, server: ServerProcess) -> None:
         self.server = server
-        self._log_start = len(server.log())
+        self._log_start = server.log_path.stat().st_size
         self._connections: list[NatsClient] = []
         self._clients: list[StanClient] = []
 
@@ -45,7 +45,9 @@ class World:
 
     def log(self) -> str:
         """What the server has logged since this test began."""
-        return self.server.log()[self._log_start :]
+        with self.server.log_path.open("rb") as file:
+            file.seek(self._log_start)
+            return file.read().decode(errors="replace")
 
     async def logged(self, pattern: str) -> re.Match[str]:
         """Wait for a line in which `pattern` occurs and return the match."""
