@@ -143,6 +143,11 @@ def quoted(name: bytes | str) -> str:
     return '"' + "".join(_escaped(character) for character in text) + '"'
 
 
+def bare(name: bytes | str) -> str:
+    """A name from outside as printable text without quotes, for log lines that have it so."""
+    return quoted(name)[1:-1]
+
+
 def _escaped(character: str) -> str:
     known = _ESCAPES.get(character)
     if known is not None:

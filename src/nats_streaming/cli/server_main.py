@@ -45,7 +45,6 @@ def main(arguments: list[str] | None = None) -> int:
     import logging
 
     from nats_streaming.server.log import STREAMING_LOGGER, setup_logging
-    from nats_streaming.server.pid_file import write_pid_file
 
     options = command.options
     try:
@@ -55,8 +54,6 @@ def main(arguments: list[str] | None = None) -> int:
         return _FAILED
     try:
         options.check()
-        if options.pid_file:
-            write_pid_file(options.pid_file)
     except ConfigError as error:
         logging.getLogger(STREAMING_LOGGER).critical("Failed to start: %s", error)
         return _FAILED

@@ -206,6 +206,8 @@ class NatsConnection:
             _logger.debug("connection %s has been disconnected", self._name)
         else:
             _logger.error("connection %s has been disconnected: %s", self._name, reason)
+        if self._closing:
+            return
         self._reported.clear()
         self._reconnecting = asyncio.get_running_loop().create_task(self._reconnect())
         self._reconnecting.add_done_callback(_raise_in_loop)
@@ -231,6 +233,9 @@ class NatsConnection:
         if self._reading_paused:
             link.pause_reading()
         await link.open(url)
+        if self._closing:  # a cancelled task need not end at once
+            link.abandon()
+            raise NatsLinkError("nats: connection closed")
         self._link = link
         self._transport = link.transport
         self._current = url
@@ -246,7 +251,7 @@ class NatsConnection:
         self._retry.clear()
         if asyncio.get_running_loop().time() - self._connected_at < self._options.reconnect_wait_s:
             await self._wait_to_retry()  # a server may accept us only to throw us out
-        while True:
+        while not self._closing:
             urls = self.urls
             if self._current in urls:
                 place = urls.index(self._current) + 1

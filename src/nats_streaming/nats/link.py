@@ -170,6 +170,11 @@ class Link(asyncio.BufferedProtocol, LinkControl):
             self.transport.abort()
         self.end(None)
 
+    def abandon(self) -> None:
+        """Drop the connection now and tell nobody."""
+        self._established = False
+        self.end(None)
+
     def end(self, reason: str | None) -> None:
         """Drop the connection now, and tell the owner if it was established."""
         if self._ended:

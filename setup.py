@@ -1,0 +1,51 @@
+"""The compiled modules: plain Python files, each with a .pxd beside it that holds its C types.
+
+`NATS_STREAMING_BUILD=plain` installs without compiling (slow; for development). A failed compile
+fails the installation.
+"""
+
+import os
+
+from setuptools import Extension, setup
+
+COMPILED = [
+    "byte_buffer",
+    "protocol.protobuf",
+    "protocol.nats_reader",
+    "protocol.stan_messages",
+    "stores.segment",
+    "streaming.in_flight",
+    "streaming.message_window",
+    "streaming.subscription",
+    "streaming.channel",
+    "streaming.cycle",
+    "streaming.delivery",
+    "streaming.inlet",
+]
+
+
+def extensions() -> list[Extension]:
+    if os.environ.get("NATS_STREAMING_BUILD") == "plain":
+        return []
+    from Cython.Build import cythonize
+
+    modules = [
+        Extension(f"nats_streaming.{name}", [f"src/nats_streaming/{name.replace('.', '/')}.py"]) for name in COMPILED
+    ]
+    return cythonize(
+        modules,
+        build_dir="build/cython",
+        include_path=["src"],
+        compiler_directives={
+            "language_level": 3,
+            "annotation_typing": False,
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": False,
+            "freethreading_compatible": False,
+        },
+    )
+
+
+setup(ext_modules=extensions())

@@ -1,0 +1,1 @@
+"""Bytes to values and back, without I/O: core NATS, Protocol Buffers, the STAN messages."""

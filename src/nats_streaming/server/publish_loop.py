@@ -1,0 +1,233 @@
+"""The shell's heart: what comes in is staged, committed, and only then answered and delivered.
+
+THE LAW OF ORDER: stage -> commit -> then deliver and ack the publisher. Nothing of a batch is sent and
+no publisher's ack leaves before `store.commit()` has returned for it. One batch commits at a time;
+the next one is staged meanwhile. What was sent and acked by subscribers rides in the next commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from nats_streaming.constants import NS_PER_SECOND, NS_PER_US
+from nats_streaming.errors import NatsLinkError, StoreError
+from nats_streaming.nats.bus import Bus
+from nats_streaming.stores.api import Store
+from nats_streaming.streaming.channel import Channel
+from nats_streaming.streaming.context import Seek
+from nats_streaming.streaming.cycle import Cycle
+from nats_streaming.streaming.engine import Engine
+
+_log = logging.getLogger("nats_streaming")
+
+_LAZY_COMMIT_S = 0.1  # acks and the like that nobody waits for
+_READ_SLOTS = 4096
+_READ_RETRY_S = 0.1
+
+
+class PublishLoop:
+    """Drives one engine. Every entry ends in `_pump`, which does whatever there is to do.
+
+    Attributes:
+        failure: the last commit's error text, "" when it succeeded.
+    """
+
+    def __init__(self, engine: Engine, store: Store, io_sleep_time_us: int) -> None:
+        self.failure = ""
+        self._engine = engine
+        self._store = store
+        self._io_sleep_s = io_sleep_time_us * NS_PER_US / NS_PER_SECOND
+        self._bus: Bus | None = None
+        self._loop = asyncio.get_running_loop()
+        self._wake_up = asyncio.Event()
+        self._committer: asyncio.Task[None] | None = None
+        self._jobs: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at_ns = 0
+        self._lazy: asyncio.TimerHandle | None = None
+        self._writable = True
+        self._stopping = False
+
+    def attach(self, bus: Bus) -> None:
+        """Begin to serve over this bus."""
+        self._bus = bus
+        # A resident store commits at once; there is nothing to pipeline.
+        if not self._store.capabilities.resident or self._io_sleep_s:
+            self._committer = self._loop.create_task(self._commit_for_ever(), name="commit")
+            self._committer.add_done_callback(self._on_committer_end)
+
+    # What happens.
+
+    def on_chunk(self) -> None:
+        """A chunk has been read and every message of it was fed to the inlet."""
+        self._engine.end_chunk()
+        self._pump()
+
+    def on_connected(self) -> None:
+        assert self._bus is not None
+        self._writable = True
+        self._engine.link_up(self._bus.max_payload)
+        self._pump()
+
+    def on_disconnected(self, _reason: str | None) -> None:
+        self._engine.link_down()
+
+    def on_writable(self, is_writable: bool) -> None:
+        """Stop reading while NATS takes nothing: what we read makes us write more."""
+        assert self._bus is not None
+        self._writable = is_writable
+        if is_writable:
+            self._bus.resume_reading()
+            self._pump()
+        else:
+            self._bus.pause_reading()
+
+    def kick(self) -> None:
+        """Something was put into the engine from outside a chunk."""
+        self._pump()
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._engine.run_timers()
+        self._pump()
+
+    # What to do.
+
+    def _pump(self) -> None:
+        engine = self._engine
+        if self._committer is not None:
+            if engine.wants_commit():
+                self._wake_up.set()
+            elif self._lazy is None and not engine.inlet.cycle.is_empty():
+                self._lazy = self._loop.call_later(_LAZY_COMMIT_S, self._commit_lazily)
+        else:
+            while (cycle := engine.next_batch()) is not None:
+                self._commit_at_once(cycle)
+        self._send()
+        while engine.has_backlog() and self._writable:
+            engine.continue_backlog()
+            self._send()
+        self._read()
+        self._arm_timer()
+
+    def _send(self) -> None:
+        frames = self._engine.take_output()
+        if frames and self._bus is not None and self._bus.is_connected:
+            try:
+                self._bus.write(frames)
+            except NatsLinkError as error:
+                _log.debug("%d bytes not sent: %s", len(frames), error)
+
+    def _arm_timer(self) -> None:
+        deadline_ns = self._engine.next_deadline_ns()
+        if deadline_ns is None or self._stopping:
+            return
+        if self._timer is not None:
+            if deadline_ns >= self._timer_at_ns:
+                return
+            self._timer.cancel()
+        self._timer_at_ns = deadline_ns
+        wait_ns = deadline_ns - self._engine.context.clock.monotonic_ns()
+        self._timer = self._loop.call_later(max(wait_ns, 0) / NS_PER_SECOND, self._on_timer)
+
+    # Committing.
+
+    def _commit_at_once(self, cycle: Cycle) -> None:
+        """Commit to a resident store, whose coroutine never waits."""
+        self._store.stage(cycle.records)
+        commit = self._store.commit()
+        try:
+            commit.send(None)
+        except StopIteration:
+            self._engine.batch_committed(cycle)
+        except StoreError as error:
+            self._engine.batch_failed(cycle, str(error))
+        else:
+            commit.close()
+            raise AssertionError(f"store {self._store.name} declares itself resident, and its commit waits")
+
+    def _commit_lazily(self) -> None:
+        self._lazy = None
+        self._engine.cut()
+        self._wake_up.set()
+
+    async def _commit_for_ever(self) -> None:
+        while not self._stopping:
+            await self._wake_up.wait()
+            self._wake_up.clear()
+            if self._io_sleep_s:
+                await asyncio.sleep(self._io_sleep_s)
+            while (cycle := self._engine.next_batch()) is not None:
+                await self._commit(cycle)
+
+    async def _commit(self, cycle: Cycle) -> None:
+        try:
+            self._store.stage(cycle.records)
+            await self._store.commit()
+        except StoreError as error:
+            self.failure = str(error)
+            self._engine.batch_failed(cycle, str(error))
+        else:
+            self.failure = ""
+            self._engine.batch_committed(cycle)
+        self._send()
+        self._read()
+        self._arm_timer()
+
+    def _on_committer_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            # A bug: without commits nothing may be answered, so the process must not pretend to serve.
+            self._loop.call_exception_handler({"message": "commit loop", "exception": task.exception(), "task": task})
+
+    # Reading.
+
+    def _read(self) -> None:
+        for channel, sequence in self._engine.take_reads():
+            self._start(self._read_messages(channel, sequence))
+        for seek in self._engine.take_seeks():
+            self._start(self._find_time(seek))
+
+    def _start(self, job: Any) -> None:
+        task = self._loop.create_task(job)
+        self._jobs.add(task)
+        task.add_done_callback(self._jobs.discard)
+
+    async def _read_messages(self, channel: Channel, sequence: int) -> None:
+        try:
+            segment = await self._store.read(channel.name, sequence, _READ_SLOTS)
+        except StoreError as error:
+            self._engine.read_failed(channel, sequence, str(error))
+            await asyncio.sleep(_READ_RETRY_S)
+            self._engine.retry_reads(channel)
+        else:
+            self._engine.read_done(channel, sequence, segment)
+        self._pump()
+
+    async def _find_time(self, seek: Seek) -> None:
+        try:
+            found = await self._store.find_time(seek.channel, seek.timestamp_ns)
+        except StoreError as error:
+            seek.failed(str(error))
+        else:
+            seek.then(found)
+        self._pump()
+
+    # Stopping.
+
+    async def stop(self) -> None:
+        """Finish the batch in hand, send its answers; what comes later gets none."""
+        self._stopping = True
+        if self._bus is not None and self._bus.is_connected:
+            self._bus.pause_reading()
+        if self._committer is not None:
+            self._engine.cut()
+            self._wake_up.set()
+            await asyncio.wait({self._committer})
+        for handle in (self._timer, self._lazy):
+            if handle is not None:
+                handle.cancel()
+        for job in list(self._jobs):
+            job.cancel()
+        self._send()

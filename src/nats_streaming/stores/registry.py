@@ -1,0 +1,40 @@
+"""Store names to stores, by entry point: ours and those of third parties in the same way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nats_streaming.errors import ConfigError
+from nats_streaming.stores.api import API_VERSION, Store
+
+ENTRY_POINT_GROUP = "nats_streaming.stores"
+
+
+def open_store(name: str, options: dict[str, Any]) -> Store:
+    """Make the store that is registered under `name`.
+
+    Args:
+        name: in any case, as `-store` gives it.
+        options: for the store alone; it refuses what it does not know.
+
+    Raises:
+        ConfigError: no such store, or one that was written for another API version.
+    """
+    wanted = name.upper()
+    if wanted == "MEMORY" and not options:
+        # The default is not looked up: importlib.metadata costs a tenth of the whole start.
+        from nats_streaming.stores.memory import MemoryStore
+
+        return MemoryStore()
+    from importlib.metadata import entry_points
+
+    found = {entry.name.upper(): entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    entry = found.get(wanted)
+    if entry is None:
+        raise ConfigError(f"unsupported store type: {wanted} (installed: {', '.join(sorted(found)) or 'none'})")
+    store: Store = entry.load()(options)
+    if store.capabilities.api_version != API_VERSION:
+        raise ConfigError(
+            f"store {wanted} was written for store API {store.capabilities.api_version}, this server has {API_VERSION}"
+        )
+    return store

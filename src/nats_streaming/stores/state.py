@@ -1,0 +1,161 @@
+"""What all batches so far amount to: the reference model of a store.
+
+The MEMORY store is this and nothing else; other stores use it to recover from a journal, and tests
+compare stores with it. Applying a batch twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from nats_streaming.protocol.control_messages import ClientInfo, ServerInfo, SubscriptionState
+from nats_streaming.stores.batch import (
+    Acked,
+    ChannelCreated,
+    ChannelRemoved,
+    ClientPut,
+    ClientRemoved,
+    Deleted,
+    Messages,
+    Record,
+    Sent,
+    ServerPut,
+    SubscriptionPut,
+    SubscriptionRemoved,
+    Trimmed,
+)
+from nats_streaming.stores.segment import Segment
+
+
+@dataclass(slots=True)
+class StoredSubscription:
+    """A subscription with what was sent to it and not acked."""
+
+    state: SubscriptionState
+    pending: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class StoredChannel:
+    """The messages and subscriptions of a channel.
+
+    `first` is `last + 1` when every message has gone; both are 0 while nothing was ever stored.
+    """
+
+    segments: list[Segment] = field(default_factory=list)
+    first: int = 0
+    last: int = 0
+    subscriptions: dict[int, StoredSubscription] = field(default_factory=dict)
+
+    def add(self, segment: Segment, first: int, last: int) -> None:
+        """Take `first` to `last` over: the segment itself where it can be kept, a copy otherwise."""
+        if first <= self.last:
+            first = self.last + 1
+        if first > last:
+            return
+        tail = self.segments[-1] if self.segments else None
+        if tail is not segment:
+            if segment.base < first:
+                segment = copy_run(segment, first, last)
+            self.segments.append(segment)
+        if self.first == 0:
+            self.first = first
+        self.last = last
+
+    def trim(self, first: int) -> None:
+        """Let go of every message before `first`."""
+        self.first = max(self.first, min(first, self.last + 1))
+        keep = 0
+        while keep < len(self.segments) and self.segments[keep].base + len(self.segments[keep]) <= self.first:
+            keep += 1
+        del self.segments[:keep]
+
+    def delete(self, sequences: Iterable[int]) -> None:
+        for sequence in sequences:
+            segment = self.segment_of(sequence)
+            if segment is not None:
+                segment.delete(sequence)
+
+    def segment_of(self, sequence: int) -> Segment | None:
+        """The segment that has a sequence which exists or is a hole, None otherwise."""
+        if not self.first <= sequence <= self.last:
+            return None
+        low, high = 0, len(self.segments)
+        while low < high:
+            middle = (low + high) // 2
+            if self.segments[middle].base + len(self.segments[middle]) <= sequence:
+                low = middle + 1
+            else:
+                high = middle
+        if low == len(self.segments) or self.segments[low].base > sequence:
+            return None
+        return self.segments[low]
+
+
+def copy_run(segment: Segment, first: int, last: int) -> Segment:
+    """A new segment with the slots from `first` to `last`."""
+    copied = Segment(first)
+    for sequence in range(first, last + 1):
+        index = sequence - segment.base
+        copied.append(segment.message(sequence) or b"", segment.timestamp_at(index))
+    return copied
+
+
+@dataclass(slots=True)
+class StoreState:
+    """Everything a store holds. Nothing in it waits for I/O."""
+
+    server: ServerInfo | None = None
+    clients: dict[bytes, ClientInfo] = field(default_factory=dict)
+    channels: dict[bytes, StoredChannel] = field(default_factory=dict)
+
+    def apply(self, records: Iterable[Record]) -> None:
+        """Apply one batch. Records that name an unknown subscription are ignored, as in the original."""
+        for record in records:
+            match record:
+                case Messages(channel, segment, first, last):
+                    self._channel(channel).add(segment, first, last)
+                case Trimmed(channel, first):
+                    self._channel(channel).trim(first)
+                case Deleted(channel, sequences):
+                    self._channel(channel).delete(sequences)
+                case ChannelCreated(channel):
+                    self._channel(channel)
+                case ChannelRemoved(channel):
+                    self.channels.pop(channel, None)
+                case ClientPut(info):
+                    self.clients[info.id] = info
+                case ClientRemoved(client_id):
+                    self.clients.pop(client_id, None)
+                case ServerPut(server):
+                    self.server = server
+                case _:
+                    self._apply_to_subscription(record)
+
+    def _channel(self, name: bytes) -> StoredChannel:
+        channel = self.channels.get(name)
+        if channel is None:
+            channel = self.channels[name] = StoredChannel()
+        return channel
+
+    def _apply_to_subscription(self, record: SubscriptionPut | SubscriptionRemoved | Sent | Acked) -> None:
+        subscriptions = self._channel(record.channel).subscriptions
+        if isinstance(record, SubscriptionPut):
+            known = subscriptions.get(record.state.id)
+            if known is None:
+                subscriptions[record.state.id] = StoredSubscription(record.state)
+            else:
+                known.state = record.state
+            return
+        if isinstance(record, SubscriptionRemoved):
+            subscriptions.pop(record.subscription_id, None)
+            return
+        stored = subscriptions.get(record.subscription_id)
+        if stored is None:
+            return
+        if isinstance(record, Sent):
+            stored.pending.update(record.sequences)
+            stored.state.last_sent = max(stored.state.last_sent, *record.sequences)
+        else:
+            stored.pending.difference_update(record.sequences)

@@ -1,0 +1,97 @@
+"""What the services of the engine share: time, timers, the current cycle, the outbox, the options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nats_streaming.clock import Clock
+from nats_streaming.protocol.control_messages import ServerInfo
+from nats_streaming.protocol.nats_writer import put_publish
+from nats_streaming.stores.api import Capabilities
+from nats_streaming.stores.batch import Record
+from nats_streaming.stores.limits import StoreLimits
+from nats_streaming.streaming.cycle import Cycle
+from nats_streaming.streaming.delivery import Delivery
+from nats_streaming.streaming.inlet import Inlet
+from nats_streaming.streaming.requests import Requests
+from nats_streaming.streaming.subjects import Subjects
+from nats_streaming.streaming.timers import TimerQueue
+
+
+@dataclass(slots=True, frozen=True)
+class EngineOptions:
+    """What the engine needs of the server's options.
+
+    Attributes:
+        limits: built limits of the server and its channels.
+        heartbeat_fail_count: failures in a row that a client survives.
+        batch_max: messages of one batch at most, at least 1.
+    """
+
+    limits: StoreLimits
+    heartbeat_interval_ns: int
+    heartbeat_timeout_ns: int
+    heartbeat_fail_count: int
+    replace_durable: bool = False
+    batch_max: int = 1024
+    trace: bool = False
+
+
+@dataclass(slots=True)
+class Seek:
+    """A start by time that needs the store: call `then` with the sequence, or `failed` with the error's text."""
+
+    channel: bytes
+    timestamp_ns: int
+    then: Callable[[int], None]
+    failed: Callable[[str], None]
+
+
+class Context:
+    """One per engine. Services read it; only the engine replaces what is in it."""
+
+    def __init__(self, options: EngineOptions, capabilities: Capabilities, info: ServerInfo, clock: Clock) -> None:
+        self.options = options
+        self.capabilities = capabilities
+        self.clock = clock
+        self.info = info
+        self.subjects = Subjects(info)
+        self.now_ns = clock.monotonic_ns()
+        self.wall_ns = clock.wall_ns()
+        self.timers = TimerQueue()
+        self.delivery = Delivery(capabilities.recoverable)
+        self.delivery.trace = options.trace
+        self.requests = Requests(self.timers, self.delivery.out, self.subjects.reply_prefix)
+        self.seeks: list[Seek] = []
+        self.inlet: Any = None
+
+    def attach(self, inlet: Inlet) -> None:
+        self.inlet = inlet
+
+    @property
+    def cycle(self) -> Cycle:
+        cycle: Cycle = self.inlet.cycle
+        return cycle
+
+    def read_clock(self) -> None:
+        """Once per chunk or timer run; everything in between happens at this time."""
+        self.now_ns = self.inlet.now_ns = self.delivery.now_ns = self.clock.monotonic_ns()
+        self.wall_ns = self.inlet.wall_ns = self.clock.wall_ns()
+
+    def stage(self, record: Record) -> None:
+        """Let a fact ride in the next commit, if the store keeps such facts."""
+        if self.capabilities.recoverable:
+            self.cycle.records.append(record)
+
+    def reply(self, subject: bytes, payload: bytes) -> None:
+        """Answer after the commit of the current cycle; a request without a reply subject is not answered."""
+        if subject:
+            put_publish(self.cycle.replies, subject, b"", payload)
+            self.cycle.waited_for = True
+
+    def reply_now(self, subject: bytes, payload: bytes) -> None:
+        """Answer without waiting for any commit."""
+        if subject:
+            put_publish(self.delivery.out, subject, b"", payload)

@@ -1,0 +1,322 @@
+"""The streaming engine, without I/O: messages and time in, batches to commit and frames to send out.
+
+The shell feeds the inlet, then calls `end_chunk`; it commits what `next_batch` gives and reports the
+outcome; it sends what `take_output` gives. The law of order is kept here: nothing of a batch is sent,
+and no publisher's ack, before `batch_committed`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import Any
+
+from nats_streaming.clock import Clock
+from nats_streaming.errors import bare
+from nats_streaming.protocol.control_messages import ServerInfo
+from nats_streaming.stores.api import Capabilities
+from nats_streaming.stores.batch import Acked, Messages, Sent, SubscriptionPut, ClientPut, Trimmed
+from nats_streaming.stores.segment import Segment
+from nats_streaming.streaming.channel import Channel
+from nats_streaming.streaming.channels import Channels
+from nats_streaming.streaming.clients import Clients
+from nats_streaming.streaming.context import Context, EngineOptions, Seek
+from nats_streaming.streaming.cycle import Cycle
+from nats_streaming.streaming.failed_acks import failed_acks
+from nats_streaming.streaming.inlet import Inlet
+from nats_streaming.streaming.redelivery import Redelivery
+from nats_streaming.streaming.subjects import (
+    SID_CLOSE,
+    SID_CONNECT,
+    SID_PING,
+    SID_REPLY,
+    SID_SUBSCRIBE,
+    SID_SUBSCRIPTION_CLOSE,
+    SID_UNSUBSCRIBE,
+)
+from nats_streaming.streaming.subscription import QueueGroup, Subscription
+from nats_streaming.streaming.subscriptions import Subscriptions
+
+_log = logging.getLogger("nats_streaming")
+
+
+class Engine:
+    """One per server. Not thread-safe: one loop calls it.
+
+    Attributes:
+        inlet: give it to the reader as its sink.
+        ack_serial, free_ack_slots: the inlet's supply of ack inbox tokens.
+    """
+
+    def __init__(self, options: EngineOptions, capabilities: Capabilities, info: ServerInfo, clock: Clock) -> None:
+        """
+        Args:
+            info: recovered, or new for a server that starts for the first time.
+        """
+        self.context = Context(options, capabilities, info, clock)
+        self.ack_serial = 0
+        self.free_ack_slots: list[int] = []
+        self.inlet = Inlet(self, self.context.subjects.ack_prefix, max(options.batch_max, 1), capabilities.recoverable)
+        self.inlet.trace = options.trace
+        self.context.attach(self.inlet)
+        self.redelivery = Redelivery(self.context)
+        self.channels = Channels(self.context, self.inlet.channels, self._on_channel_removed)
+        self.subscriptions = Subscriptions(self.context, self.channels, self.inlet.clients, self.redelivery)
+        self.clients = Clients(self.context, self.inlet.clients, self.inlet.connections, self.subscriptions)
+        self._ready: deque[Cycle] = deque()
+        self.context.read_clock()
+
+    # Called by the inlet.
+
+    def begin_chunk(self) -> None:
+        self.context.read_clock()
+
+    def open_channel(self, name: bytes) -> Channel:
+        return self.channels.open(name)
+
+    def on_request(self, sid: int, subject: bytes, reply: bytes, payload: bytes, status: int) -> None:
+        """Everything but publishes and acks."""
+        if sid == SID_REPLY:
+            self.context.requests.on_reply(subject, payload, status)
+        elif sid == SID_PING:
+            self.clients.on_ping(reply, payload)
+        elif sid == SID_CONNECT:
+            self.clients.on_connect(reply, payload)
+        elif sid == SID_SUBSCRIBE:
+            self.subscriptions.on_subscribe(reply, payload)
+        elif sid == SID_UNSUBSCRIBE:
+            self.subscriptions.on_unsubscribe(reply, payload, close=False)
+        elif sid == SID_SUBSCRIPTION_CLOSE:
+            self.subscriptions.on_unsubscribe(reply, payload, close=True)
+        elif sid == SID_CLOSE:
+            self.clients.on_close(reply, payload)
+
+    def on_stray_ack(self, channel: bytes, sequence: int) -> None:
+        """An ack to an inbox that belongs to nobody in that channel: silent, unless the channel is unknown too."""
+        if channel not in self.inlet.channels:
+            _log.error("Unable to process ack seq=%d, channel %s not found", sequence, bare(channel))
+
+    def _on_channel_removed(self, channel: Channel) -> None:
+        self.subscriptions.on_channel_removed(channel)
+
+    # Called by the shell.
+
+    def end_chunk(self) -> None:
+        """All messages of a chunk have been fed: serve what acks have released."""
+        self.inlet.fresh = False
+        self._serve_released()
+
+    def run_timers(self) -> None:
+        """Run everything that is due; call when `next_deadline_ns` has come."""
+        self.context.read_clock()
+        self.context.timers.run_due(self.context.now_ns)
+        self._serve_released()
+
+    def next_deadline_ns(self) -> int | None:
+        """Monotonic time of the next timer, None when there is none."""
+        return self.context.timers.next_deadline_ns()
+
+    def _serve_released(self) -> None:
+        delivery = self.context.delivery
+        while self.inlet.released:
+            released, self.inlet.released = self.inlet.released, []
+            for subscription in released:
+                self._serve(subscription)
+        self.redelivery.arm_new()
+        if delivery.sent or self.inlet.acked:
+            self._stage_traces()
+
+    def _serve(self, waiting: Any) -> None:
+        delivery = self.context.delivery
+        if isinstance(waiting, Subscription):
+            if waiting.group is not None:
+                delivery.deliver_group(waiting.group)
+            elif not waiting.stalled:
+                delivery.deliver_subscription(waiting)
+        elif isinstance(waiting, QueueGroup):
+            delivery.deliver_group(waiting)
+        else:
+            waiting.go_on()
+
+    def _stage_traces(self) -> None:
+        """Let what was sent and acked ride in the next commit. Only for stores that keep it."""
+        delivery = self.context.delivery
+        records = self.inlet.cycle.records
+        by_subscription: dict[Subscription, list[int]] = {}
+        for subscription, sequence in delivery.sent:
+            by_subscription.setdefault(subscription, []).append(sequence)
+        delivery.sent = []
+        for subscription, sequences in by_subscription.items():
+            records.append(Sent(subscription.channel.name, subscription.id, sequences))
+        for subscription in self.inlet.acked:
+            records.append(Acked(subscription.channel.name, subscription.id, subscription.acked))
+            subscription.acked = []
+        self.inlet.acked = []
+
+    def has_backlog(self) -> bool:
+        """Whether delivery stopped because the outbox was full."""
+        return bool(self.context.delivery.backlog)
+
+    def continue_backlog(self) -> None:
+        """The outbox has been sent: go on where delivery stopped."""
+        delivery = self.context.delivery
+        backlog, delivery.backlog = delivery.backlog, []
+        self.context.read_clock()
+        for waiting in backlog:
+            self._serve(waiting)
+        self._serve_released()
+
+    # Batches.
+
+    def cut(self) -> None:
+        """Close the current cycle; what comes next belongs to the next batch."""
+        cycle = self.inlet.cycle
+        if cycle.is_empty():
+            return
+        for channel in cycle.touched:
+            self._add_messages(cycle, channel)
+        self._ready.append(cycle)
+        self.inlet.cycle = Cycle()
+
+    def _add_messages(self, cycle: Cycle, channel: Channel) -> None:
+        window = channel.window
+        first = channel.staged_from
+        channel.staged_from = 0
+        channel.last_publish_ns = self.context.now_ns
+        cycle.runs.append((channel, first, window.last))
+        sequence = max(first, window.first)
+        while sequence <= window.last:
+            segment = window.find(sequence)
+            if segment is None:
+                raise AssertionError(f"staged sequence {sequence} is not in memory")
+            last = min(window.last, segment.base + segment.count - 1)
+            cycle.records.append(Messages(channel.name, segment, sequence, last))
+            sequence = last + 1
+        if window.first > channel.trimmed_to:
+            if channel.trimmed_to:
+                cycle.records.append(Trimmed(channel.name, window.first))
+            channel.trimmed_to = window.first
+        self.channels.watch_expiry(channel)
+        if window.dropped_by_limit:
+            self.channels.report_limit(channel)
+
+    def wants_commit(self) -> bool:
+        """Whether somebody waits for a batch; without that, what is staged may ride along later."""
+        return bool(self._ready) or self.inlet.cycle.waited_for
+
+    def next_batch(self) -> Cycle | None:
+        """The batch to commit now, None when nothing is staged. One at a time."""
+        if not self._ready:
+            self.cut()
+        return self._ready.popleft() if self._ready else None
+
+    def batch_committed(self, cycle: Cycle) -> None:
+        """The batch is durable: answer, deliver, ack its publishers, in this order."""
+        self.context.read_clock()
+        delivery = self.context.delivery
+        out = delivery.out
+        out.put_buffer(cycle.replies)
+        for channel, _, last in cycle.runs:
+            channel.window.committed = last
+        for committed, _ in cycle.completions:
+            committed()
+        for channel, _, _ in cycle.runs:
+            delivery.deliver_channel(channel)
+        self._serve_released()
+        out.put_buffer(cycle.acks)
+        out.put_buffer(cycle.farewells)
+
+    def batch_failed(self, cycle: Cycle, text: str) -> None:
+        """The batch did not become durable: refuse its publishes and requests, keep the facts for the next batch.
+
+        What was staged after it goes with it: sequences must not have gaps.
+        """
+        self.context.read_clock()
+        self.cut()
+        cycles = [cycle, *self._ready]
+        self._ready.clear()
+        channels = {channel for failed in cycles for channel, _, _ in failed.runs}
+        for channel in channels:
+            channel.window.roll_back()
+            self._clamp_positions(channel)
+        _log.error("Unable to commit %d batches: %s", len(cycles), text)
+        out = self.context.delivery.out
+        for failed in cycles:
+            out.put_buffer(failed.replies)
+            out.put(failed_acks(failed.acks.view(), text.encode("utf-8", "replace")))
+            for _, on_failed in failed.completions:
+                on_failed(text)
+            out.put_buffer(failed.farewells)
+            kept = [record for record in failed.records if not isinstance(record, Messages | SubscriptionPut | ClientPut)]
+            self.inlet.cycle.records[:0] = kept
+        self._serve_released()
+
+    def _clamp_positions(self, channel: Channel) -> None:
+        """No position may lie behind what exists: the next message would be passed over."""
+        last = channel.window.last
+        for subscription in channel.subscriptions:
+            subscription.last_sent = min(subscription.last_sent, last)
+        for group in channel.groups:
+            group.last_sent = min(group.last_sent, last)
+
+    def take_output(self) -> bytes:
+        """Frames to send now, in order."""
+        out = self.context.delivery.out
+        return out.take() if out.used else b""
+
+    # Reading from the store.
+
+    def take_reads(self) -> list[tuple[Channel, int]]:
+        """Messages that delivery waits for, each once."""
+        delivery = self.context.delivery
+        if not delivery.reads:
+            return []
+        wanted = list(dict.fromkeys(delivery.reads))
+        delivery.reads = []
+        return wanted
+
+    def take_seeks(self) -> list[Seek]:
+        """Searches by time that subscriptions wait for."""
+        seeks, self.context.seeks = self.context.seeks, []
+        return seeks
+
+    def read_done(self, channel: Channel, sequence: int, segment: Segment | None) -> None:
+        """The store gave a segment that holds `sequence`, or says that there is nothing from there on."""
+        self.context.read_clock()
+        channel.window.lend(sequence, segment)
+        self._wake_readers(channel)
+
+    def read_failed(self, channel: Channel, sequence: int, text: str) -> None:
+        """A read error: this attempt ends; `retry_reads` begins another one."""
+        _log.error("Error looking up message %s:%d (%s)", bare(channel.name), sequence, text)
+
+    def retry_reads(self, channel: Channel) -> None:
+        """Let those that a failed read left waiting try again."""
+        self._wake_readers(channel)
+
+    def _wake_readers(self, channel: Channel) -> None:
+        waiting, channel.waiting = channel.waiting, []
+        for waiter in waiting:
+            self._serve(waiter)
+        self._serve_released()
+
+    # The link.
+
+    def link_up(self, payload_max: int) -> None:
+        """NATS can be reached: deliver what has gathered."""
+        self.context.read_clock()
+        self.inlet.payload_max = payload_max
+        delivery = self.context.delivery
+        delivery.payload_max = payload_max
+        delivery.enabled = True
+        for channel in self.inlet.channels.values():
+            delivery.deliver_channel(channel)
+        self.redelivery.resume_paused()
+        self._serve_released()
+
+    def link_down(self) -> None:
+        """Nothing is sent and nothing counts as sent until the link is back."""
+        delivery = self.context.delivery
+        delivery.enabled = False
+        delivery.backlog = []
+        delivery.out.truncate(0)

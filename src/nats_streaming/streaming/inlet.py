@@ -1,0 +1,355 @@
+"""The entrance of the engine: one call per incoming message, straight from the reader.
+
+Publishes and subscribers' acks are handled here, in place; every other request goes to the control
+plane as bytes. Reads no clock itself and sends nothing: results go into the current cycle.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from nats_streaming.errors import ReplyText, RequestError, bare, quoted
+from nats_streaming.protocol.control_messages import ControlMessage, PubAck, decode, encode
+from nats_streaming.protocol.nats_reader import MessageSink
+from nats_streaming.protocol.nats_writer import put_publish
+from nats_streaming.protocol.stan_messages import AckMessage, PublishMessage, put_pub_ack_frame
+from nats_streaming.protocol.subjects import is_channel_name
+from nats_streaming.streaming.channel import Channel
+from nats_streaming.streaming.cycle import Cycle
+from nats_streaming.streaming.subscription import Subscription
+from nats_streaming.streaming.subjects import SID_ACK, SID_PUBLISH, SID_RECOVERED
+
+_log = logging.getLogger("nats_streaming")
+
+_PUBLISH, _ACK, _RECOVERED = SID_PUBLISH, SID_ACK, SID_RECOVERED
+_SLOT_BITS = 24
+_REDELIVERY_ROOM = 8  # bytes that a redelivered message needs more than a stored one
+
+
+class Inlet(MessageSink):
+    """One per engine. `begin_chunk` is called before the first message of a chunk, by the first message.
+
+    Attributes:
+        cycle: what is being staged; replaced at every cut.
+        released: subscriptions whose stall an ack has ended, to be served at the end of the chunk.
+    """
+
+    def __init__(self, engine: Any, ack_prefix: bytes, batch_max: int, record_acked: bool) -> None:
+        """
+        Args:
+            engine: called for what is not hot: begin_chunk, open_channel, on_request, cut.
+            ack_prefix: what precedes the token in the subject of an ack.
+            batch_max: messages of one batch at most, at least 1.
+            record_acked: whether the store keeps acks.
+        """
+        self.engine = engine
+        self.cycle = Cycle()
+        self.publish_message = PublishMessage()
+        self.ack_message = AckMessage()
+        self.clients: dict[bytes, Any] = {}
+        self.connections: dict[bytes, Any] = {}
+        self.channels: dict[bytes, Channel] = {}
+        self.ack_slots: list[Any] = []
+        self.recovered: dict[int, Subscription] = {}
+        self.ack_prefix_size = len(ack_prefix)
+        self.batch_max = batch_max
+        self.record_acked = record_acked
+        self.payload_max = 1 << 20
+        self.fresh = False
+        self.now_ns = 0
+        self.wall_ns = 0
+        self.trace = False
+        self.last_channel: Channel | None = None
+        self.last_identity = b""
+        self.last_by_connection = False
+        self.in_messages = 0
+        self.in_bytes = 0
+        self.released: list[Subscription] = []
+        self.acked: list[Subscription] = []
+
+    def forget_identities(self) -> None:
+        """A client or channel has gone: the shortcuts for the last one seen no longer hold."""
+        self.last_channel = None
+        self.last_identity = b""
+
+    def on_message(
+        self,
+        data: bytearray,
+        sid: int,
+        subject_start: int,
+        subject_stop: int,
+        reply_start: int,
+        reply_stop: int,
+        payload_start: int,
+        payload_stop: int,
+        status: int,
+    ) -> None:
+        if not self.fresh:
+            self.fresh = True
+            self.engine.begin_chunk()
+        if sid == _PUBLISH:
+            self.publish(data, subject_start, subject_stop, reply_start, reply_stop, payload_start, payload_stop)
+        elif sid == _ACK:
+            self.ack(data, self.token_at(data, subject_start + self.ack_prefix_size, subject_stop), payload_start, payload_stop)
+        elif sid >= _RECOVERED:
+            self.ack_recovered(data, sid, payload_start, payload_stop)
+        else:
+            self.engine.on_request(
+                sid,
+                bytes(data[subject_start:subject_stop]),
+                bytes(data[reply_start:reply_stop]),
+                bytes(data[payload_start:payload_stop]),
+                status,
+            )
+
+    # Publishing.
+
+    def publish(
+        self,
+        data: bytearray,
+        subject_start: int,
+        subject_stop: int,
+        reply_start: int,
+        reply_stop: int,
+        start: int,
+        stop: int,
+    ) -> None:
+        """Validate one PubMsg, stage its message, and write its ack for after the commit."""
+        message = self.publish_message
+        if not message.decode(data, start, stop):
+            self.refuse_undecodable(bytes(data[reply_start:reply_stop]), bytes(data[start:stop]))
+            return
+        self.in_messages += 1
+        self.in_bytes += stop - start
+        channel = self.last_channel
+        if channel is None or not same(channel.name, data, message.subject_start, message.subject_stop):
+            channel = self.channels.get(bytes(data[message.subject_start : message.subject_stop]))
+        if message.guid_start == message.guid_stop or not self.is_client(data, message):
+            self.refuse(data, reply_start, reply_stop, ReplyText.INVALID_PUBLISH)
+            return
+        if channel is None or channel.being_deleted:
+            channel = self.open_channel(data, subject_start, subject_stop, reply_start, reply_stop)
+            if channel is None:
+                return
+        self.last_channel = channel
+        if self.trace:
+            self.trace_publish(data)
+        sequence = channel.window.append(
+            channel.subject_field,
+            data,
+            message.reply_start,
+            message.reply_stop,
+            message.data_start,
+            message.data_stop,
+            self.wall_ns,
+            self.payload_max - _REDELIVERY_ROOM,
+        )
+        if sequence == 0:
+            self.refuse(data, reply_start, reply_stop, "nats: maximum payload exceeded")
+            return
+        cycle = self.cycle
+        if channel.staged_from == 0:
+            channel.staged_from = sequence
+            cycle.touched.append(channel)
+            cycle.waited_for = True
+        if reply_stop > reply_start:
+            put_pub_ack_frame(cycle.acks, data, reply_start, reply_stop, message.guid_start, message.guid_stop)
+        cycle.message_count += 1
+        if cycle.message_count >= self.batch_max:
+            self.engine.cut()
+
+    def is_client(self, data: bytearray, message: PublishMessage) -> bool:
+        """Whether the publisher is registered: by connection ID if it sent one, else by client ID."""
+        start = message.connection_id_start
+        stop = message.connection_id_stop
+        by_connection = stop > start
+        if not by_connection:
+            start = message.client_id_start
+            stop = message.client_id_stop
+        if self.last_by_connection == by_connection and stop > start and same(self.last_identity, data, start, stop):
+            return True
+        identity = bytes(data[start:stop])
+        known = self.connections if by_connection else self.clients
+        if identity not in known:
+            return False
+        self.last_identity = identity
+        self.last_by_connection = by_connection
+        return True
+
+    def open_channel(
+        self, data: bytearray, subject_start: int, subject_stop: int, reply_start: int, reply_stop: int
+    ) -> Channel | None:
+        """A channel that is not known yet: create it, or refuse the publish."""
+        message = self.publish_message
+        name = bytes(data[message.subject_start : message.subject_stop])
+        if not is_channel_name(name):
+            self.refuse(data, reply_start, reply_stop, ReplyText.INVALID_PUBLISH)
+            return None
+        try:
+            channel: Channel = self.engine.open_channel(name)
+        except RequestError as error:
+            _log.error(
+                "[Client:%s] Error processing message for subject %s: %s",
+                bytes(data[message.client_id_start : message.client_id_stop]).decode("utf-8", "replace"),
+                quoted(bytes(data[subject_start:subject_stop])),
+                error.text,
+            )
+            self.put_error_ack(data, reply_start, reply_stop, error.text)
+            return None
+        return channel
+
+    def refuse_undecodable(self, reply: bytes, payload: bytes) -> None:
+        if decode(ControlMessage, payload) is not None:
+            return  # servers talking to each other
+        _log.error("Received invalid client publish message")
+        if reply:
+            put_publish(self.cycle.replies, reply, b"", encode(PubAck(error=ReplyText.INVALID_PUBLISH.encode())))
+
+    def refuse(self, data: bytearray, reply_start: int, reply_stop: int, text: str) -> None:
+        """Log and answer a publish that is not accepted."""
+        message = self.publish_message
+        _log.error(
+            "Received invalid client publish message ClientID=%s, subject=%s: %s",
+            quoted(bytes(data[message.client_id_start : message.client_id_stop])),
+            quoted(bytes(data[message.subject_start : message.subject_stop])),
+            text,
+        )
+        self.put_error_ack(data, reply_start, reply_stop, text)
+
+    def put_error_ack(self, data: bytearray, reply_start: int, reply_stop: int, text: str) -> None:
+        """Error acks do not wait for the messages before them."""
+        if reply_stop > reply_start:
+            message = self.publish_message
+            ack = PubAck(bytes(data[message.guid_start : message.guid_stop]), text.encode("utf-8", "replace"))
+            put_publish(self.cycle.replies, bytes(data[reply_start:reply_stop]), b"", encode(ack))
+
+    def trace_publish(self, data: bytearray) -> None:
+        message = self.publish_message
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.log(
+                5,
+                "[Client:%s] Received message from publisher subj=%s guid=%s",
+                bytes(data[message.client_id_start : message.client_id_stop]).decode("utf-8", "replace"),
+                bare(bytes(data[message.subject_start : message.subject_stop])),
+                bytes(data[message.guid_start : message.guid_stop]).decode("utf-8", "replace"),
+            )
+        _log.log(
+            5,
+            "[Client:%s] Acking Publisher subj=%s guid=%s",
+            bytes(data[message.client_id_start : message.client_id_stop]).decode("utf-8", "replace"),
+            bare(bytes(data[message.subject_start : message.subject_stop])),
+            bytes(data[message.guid_start : message.guid_stop]).decode("utf-8", "replace"),
+        )
+
+    # Subscribers' acks.
+
+    def token_at(self, data: bytearray, start: int, stop: int) -> int:
+        """The decimal token at the end of an ack inbox, -1 when it is none of ours."""
+        view = data
+        if start >= stop or stop - start > 18:
+            return -1
+        token = 0
+        for position in range(start, stop):
+            digit = view[position]
+            if digit < 48 or digit > 57:
+                return -1
+            token = token * 10 + (digit - 48)
+        return token
+
+    def add_ack_slot(self, subscription: Subscription) -> int:
+        """Give a subscription a new token for its ack inbox; tokens are never used again."""
+        slots = self.ack_slots
+        slot = self.engine.free_ack_slots.pop() if self.engine.free_ack_slots else len(slots)
+        if slot == len(slots):
+            slots.append(None)
+        slots[slot] = subscription
+        self.engine.ack_serial += 1
+        token: int = self.engine.ack_serial << _SLOT_BITS | slot
+        subscription.ack_token = token
+        return token
+
+    def remove_ack_slot(self, subscription: Subscription) -> None:
+        if subscription.ack_token < 0:
+            return
+        slot = subscription.ack_token & ((1 << _SLOT_BITS) - 1)
+        self.ack_slots[slot] = None
+        self.engine.free_ack_slots.append(slot)
+        subscription.ack_token = -1
+
+    def ack(self, data: bytearray, token: int, start: int, stop: int) -> None:
+        """Handle the Ack that was sent to the inbox with this token."""
+        slot = token & ((1 << _SLOT_BITS) - 1)
+        subscription: Subscription | None = None
+        if token >= 0 and slot < len(self.ack_slots):
+            subscription = self.ack_slots[slot]
+            if subscription is not None and subscription.ack_token != token:
+                subscription = None
+        self.ack_for(data, subscription, start, stop)
+
+    def ack_recovered(self, data: bytearray, sid: int, start: int, stop: int) -> None:
+        self.ack_for(data, self.recovered.get(sid), start, stop)
+
+    def ack_for(self, data: bytearray, subscription: Subscription | None, start: int, stop: int) -> None:
+        message = self.ack_message
+        if not message.decode(data, start, stop):
+            payload = bytes(data[start:stop])
+            if decode(ControlMessage, payload) is None:
+                _log.error("Unable to unmarshal Ack: %d bytes that are no Ack message", len(payload))
+            return
+        if subscription is None or not same(
+            subscription.channel.name, data, message.subject_start, message.subject_stop
+        ):
+            self.engine.on_stray_ack(bytes(data[message.subject_start : message.subject_stop]), message.sequence)
+            return
+        sequence = message.sequence
+        if self.trace:
+            self.trace_ack(subscription, sequence)
+        holder: Subscription | None = subscription
+        if not subscription.acknowledge(sequence):
+            if subscription.group is None:
+                return
+            # It may have been redelivered to another member.
+            holder = self.other_holder(subscription, sequence)
+            if holder is None:
+                return
+            holder.acknowledge(sequence)
+        counts = subscription.counts()
+        if counts:
+            counts.pop(sequence, None)
+        if holder.is_released():
+            self.released.append(holder)
+        if self.record_acked:
+            if not holder.acked:
+                self.acked.append(holder)
+            holder.acked.append(sequence)
+
+    def other_holder(self, subscription: Subscription, sequence: int) -> Subscription | None:
+        member: Subscription
+        for member in subscription.group.members:  # type: ignore[union-attr]
+            if member.in_flight.contains(sequence):
+                return member
+        return None
+
+    def trace_ack(self, subscription: Subscription, sequence: int) -> None:
+        _log.log(
+            5,
+            "[Client:%s] Processing ack for subid=%d, subject=%s, seq=%d",
+            subscription.client_id.decode("utf-8", "replace"),
+            subscription.id,
+            bare(subscription.channel.name),
+            sequence,
+        )
+
+
+def same(known: bytes, data: bytearray, start: int, stop: int) -> bool:
+    """Whether `data[start:stop]` equals `known`, without copying."""
+    size = stop - start
+    if size != len(known):
+        return False
+    view = data
+    other = known
+    for index in range(size):
+        if view[start + index] != other[index]:
+            return False
+    return True

@@ -1,0 +1,238 @@
+"""The messages of one channel as the engine sees them: which exist, and the segments that are in memory.
+
+Sequences from `first` to `last` exist (holes excepted); up to `committed` they are durable and may be
+delivered; the rest is staged. Limits on count and bytes are applied here, so that every store and
+every replica drops the same messages. Called for every publish and every delivery.
+"""
+
+from __future__ import annotations
+
+from nats_streaming.stores.segment import Segment
+
+
+class MessageWindow:
+    """Invariants: `segments` ascend and do not overlap; `first <= committed + 1 <= last + 1`.
+
+    `first` is `last + 1` when every message has gone, and both are 0 while nothing was ever stored.
+    """
+
+    def __init__(self, overhead_bytes: int, max_messages: int, max_bytes: int) -> None:
+        """
+        Args:
+            overhead_bytes: what the store counts per message beside its encoding.
+            max_messages: retention limit, 0 for none.
+            max_bytes: retention limit in bytes, overhead included, 0 for none.
+        """
+        self.segments: list[Segment] = []
+        self.overhead_bytes = overhead_bytes
+        self.max_messages = max_messages
+        self.max_bytes = max_bytes
+        self.first = 0
+        self.last = 0
+        self.committed = 0
+        self.count = 0
+        self.bytes = 0
+        self.last_timestamp_ns = 0
+        self.dropped_by_limit = False
+        self.tail: Segment | None = None
+        self.recent: Segment | None = None
+        self.lent: Segment | None = None
+
+    def restore(self, first: int, last: int, count: int, size: int, last_timestamp_ns: int) -> None:
+        """Begin with messages that lie in the store and not in memory."""
+        self.first = first
+        self.last = self.committed = last
+        self.count = count
+        self.bytes = size
+        self.last_timestamp_ns = last_timestamp_ns
+
+    def append(
+        self,
+        subject_field: bytes,
+        source: bytes | bytearray,
+        reply_start: int,
+        reply_stop: int,
+        data_start: int,
+        data_stop: int,
+        now_ns: int,
+        size_max: int,
+    ) -> int:
+        """Stage one message with the next sequence; then drop the oldest while over a limit.
+
+        Args:
+            now_ns: wall clock; the timestamp is this or the previous one, whichever is later.
+            size_max: encoded bytes at most, or it is not staged.
+
+        Returns:
+            Its sequence, or 0 when it is larger than `size_max`.
+        """
+        timestamp_ns = now_ns if now_ns > self.last_timestamp_ns else self.last_timestamp_ns
+        segment = self.tail
+        estimate = 64 + (reply_stop - reply_start) + (data_stop - data_start)
+        if segment is None or not segment.has_room(estimate):
+            segment = Segment(self.last + 1)
+        count = segment.count
+        size = segment.append_message(
+            subject_field, source, reply_start, reply_stop, data_start, data_stop, timestamp_ns
+        )
+        if size > size_max:
+            segment.truncate(count)
+            return 0
+        if segment is not self.tail:
+            self.segments.append(segment)
+            self.tail = segment
+        self.last_timestamp_ns = timestamp_ns
+        self.last += 1
+        if self.first == 0:
+            self.first = self.last
+        self.count += 1
+        self.bytes += size + self.overhead_bytes
+        if (self.max_messages and self.count > self.max_messages) or (self.max_bytes and self.bytes > self.max_bytes):
+            self.apply_limits()
+        return self.last
+
+    def apply_limits(self) -> None:
+        """Drop the oldest while over a limit; the newest always stays."""
+        while self.count > 1 and (
+            (self.max_messages and self.count > self.max_messages) or (self.max_bytes and self.bytes > self.max_bytes)
+        ):
+            if not self.drop_first():
+                break
+            self.dropped_by_limit = True
+
+    def drop_first(self) -> bool:
+        """Drop the oldest message; False when it is not in memory, so its size is not known."""
+        if self.find(self.first) is None:
+            return False
+        self.forget(self.first)
+        self.first += 1
+        self.skip_holes()
+        return True
+
+    def forget(self, sequence: int) -> None:
+        """Take one message off the count and bytes, if it exists."""
+        segment = self.find(sequence)
+        if segment is None:
+            return
+        size = segment.size_at(sequence - segment.base)
+        if size:
+            self.count -= 1
+            self.bytes -= size + self.overhead_bytes
+
+    def skip_holes(self) -> None:
+        """Move `first` to a message that exists, or behind the last one; let go of segments left behind."""
+        while self.first <= self.last:
+            segment = self.find(self.first)
+            if segment is None or segment.size_at(self.first - segment.base):
+                break
+            self.first += 1
+        while self.segments:
+            oldest: Segment = self.segments[0]
+            if oldest.base + oldest.count > self.first:
+                break
+            del self.segments[0]
+            self.recent = None
+            if oldest is self.tail:
+                self.tail = None
+
+    def delete(self, sequence: int) -> bool:
+        """Make a hole of one message in memory; False when it does not exist."""
+        segment = self.find(sequence)
+        if segment is None or sequence < self.first or not segment.size_at(sequence - segment.base):
+            return False
+        self.forget(sequence)
+        segment.delete(sequence)
+        self.skip_holes()
+        return True
+
+    def drop_until(self, sequence: int) -> None:
+        """Drop every message before `sequence`."""
+        while self.first < sequence and self.first <= self.last:
+            if not self.drop_first():
+                break
+
+    def find(self, sequence: int) -> Segment | None:
+        """The segment in memory that has this sequence, None when none has."""
+        segment = self.recent
+        if segment is not None and segment.base <= sequence < segment.base + segment.count:
+            return segment
+        segment = self.tail
+        if segment is not None and segment.base <= sequence:
+            if sequence >= segment.base + segment.count:
+                return None
+            return segment
+        segment = self.lent
+        if segment is not None and segment.base <= sequence < segment.base + segment.count:
+            return segment
+        low = 0
+        high = len(self.segments)
+        while low < high:
+            middle = (low + high) // 2
+            segment = self.segments[middle]
+            if segment.base + segment.count <= sequence:
+                low = middle + 1
+            else:
+                high = middle
+        if low == len(self.segments):
+            return None
+        segment = self.segments[low]
+        if sequence < segment.base:
+            return None
+        self.recent = segment
+        return segment
+
+    def lend(self, sequence: int, segment: Segment | None) -> None:
+        """Take a segment that was read from the store, to be found until another one is lent.
+
+        None, or one that lacks `sequence`, means that it does not exist: it becomes a hole.
+        """
+        if segment is None or not segment.base <= sequence < segment.base + segment.count:
+            segment = Segment(sequence)
+            segment.append(b"", 0)
+        self.lent = segment
+
+    def roll_back(self) -> None:
+        """Forget what is staged: its commit failed. Messages that it pushed out stay dropped."""
+        sequence = self.last
+        while sequence > self.committed and sequence >= self.first:
+            self.forget(sequence)
+            sequence -= 1
+        self.recent = None
+        while self.segments:
+            segment = self.segments[-1]
+            keep = self.committed + 1 - segment.base
+            if keep > 0:
+                segment.truncate(keep)
+                break
+            self.segments.pop()
+        self.tail = self.segments[-1] if self.segments else None
+        self.last = self.committed
+        if self.first > self.last + 1:
+            self.first = self.last + 1
+        if self.last == 0:
+            self.first = 0
+
+    def size_of(self, sequence: int) -> int:
+        """Encoded bytes of a message in memory, 0 when it does not exist."""
+        segment = self.find(sequence)
+        if segment is None or sequence < self.first:
+            return 0
+        return segment.size_at(sequence - segment.base)
+
+    def is_resident(self, sequence: int) -> bool:
+        """Whether every message from `sequence` on is in memory."""
+        return self.count == 0 or (bool(self.segments) and self.segments[0].base <= sequence)
+
+    def first_timestamp_ns(self) -> int:
+        """Timestamp of the oldest message in memory, 0 when there is none."""
+        segment = self.find(self.first) if self.count else None
+        return segment.timestamp_at(self.first - segment.base) if segment is not None else 0
+
+    def sequence_at(self, timestamp_ns: int) -> int:
+        """The first sequence in memory whose timestamp is not below `timestamp_ns`, `last + 1` if there is none."""
+        for segment in self.segments:
+            index = segment.first_at_or_after(timestamp_ns)
+            if index < segment.count:
+                sequence = segment.base + index
+                return self.first if sequence < self.first else sequence
+        return self.last + 1

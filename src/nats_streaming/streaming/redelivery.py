@@ -1,0 +1,194 @@
+"""Sending unacked messages again: when their ack wait is over, when a durable resumes, when a member leaves.
+
+Deadlines follow the original: a message redelivered to the same subscription is due again one ack wait
+after its old deadline, not after now; one that moved to another member, one ack wait of that member from now.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from nats_streaming.constants import HAND_OVER_DELAY_NS, NS_PER_MS, REDELIVERY_SLACK_NS
+from nats_streaming.stores.batch import Acked, Sent
+from nats_streaming.streaming.context import Context
+from nats_streaming.streaming.subscription import QueueGroup, Subscription
+
+_log = logging.getLogger("nats_streaming")
+
+_SENT, _SKIPPED, _ABSENT = 1, 2, 3  # results of Delivery.redeliver
+_RETRY_NS = 20 * NS_PER_MS  # a pass that had to stop: the outbox was full, or messages are being read
+
+
+class Redelivery:
+    """One timer per subscription that has anything in flight. Acks never touch it."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._paused: list[Subscription] = []
+
+    def arm_new(self) -> None:
+        """Arm the timers that delivery has asked for."""
+        delivery = self._context.delivery
+        if not delivery.unarmed:
+            return
+        unarmed, delivery.unarmed = delivery.unarmed, []
+        for subscription in unarmed:
+            if subscription.timer is None:
+                deadline_ns = subscription.in_flight.first_deadline()
+                if deadline_ns < 0:
+                    deadline_ns = self._context.now_ns + subscription.ack_wait_ns
+                self._arm(subscription, deadline_ns)
+
+    def _arm(self, subscription: Subscription, deadline_ns: int) -> None:
+        if subscription.timer is not None:
+            subscription.timer.cancel()
+        subscription.timer_armed = True
+        subscription.timer = self._context.timers.at(deadline_ns, self._fire, subscription)
+
+    def stop(self, subscription: Subscription) -> None:
+        """Nothing of this subscription is redelivered any more."""
+        if subscription.timer is not None:
+            subscription.timer.cancel()
+        subscription.timer = None
+        subscription.timer_armed = False
+
+    def _fire(self, subscription: Subscription) -> None:
+        subscription.timer = None
+        subscription.timer_armed = False
+        context = self._context
+        if subscription.removed or subscription.is_offline or not subscription.in_flight.count:
+            return
+        if not context.delivery.enabled:
+            subscription.timer_armed = True
+            self._paused.append(subscription)
+            return
+        if subscription.group is None and subscription.failed_heartbeat:
+            _log.debug(
+                "[Client:%s] Skipping redelivery to subid=%d due to missed client heartbeat",
+                subscription.client_id.decode("utf-8", "replace"),
+                subscription.id,
+            )
+            self._arm(subscription, context.now_ns + subscription.ack_wait_ns)
+            return
+        due = subscription.in_flight.due(context.now_ns + REDELIVERY_SLACK_NS)
+        complete = self._redeliver_all(subscription, due, subscription.group)
+        if not complete:
+            self._arm(subscription, context.now_ns + _RETRY_NS)
+            return
+        next_ns = subscription.in_flight.first_deadline()
+        if next_ns >= 0:
+            self._arm(subscription, next_ns if next_ns > context.now_ns else context.now_ns + subscription.ack_wait_ns)
+
+    def resume_paused(self) -> None:
+        """The link is back: one pass for everything that came due meanwhile."""
+        paused, self._paused = self._paused, []
+        for subscription in paused:
+            self._fire(subscription)
+
+    def _redeliver_all(self, subscription: Subscription, sequences: list[int], group: QueueGroup | None) -> bool:
+        """Redeliver in the order given; False when it had to stop early."""
+        delivery = self._context.delivery
+        for sequence in sequences:
+            if delivery.out.used > delivery.out_limit:
+                return False
+            if not self._redeliver(subscription, sequence, group):
+                return False
+        return True
+
+    def _redeliver(self, subscription: Subscription, sequence: int, group: QueueGroup | None) -> bool:
+        """Redeliver one message; False when it must be read from the store first.
+
+        Args:
+            group: where another member may be chosen; None sends it to the subscription itself.
+        """
+        context = self._context
+        receiver: Subscription | None = subscription
+        if group is not None:
+            receiver = context.delivery.choose_member(group)
+            if receiver is None:
+                _log.error("Unable to find queue subscriber for subid=%d", subscription.id)
+                return True
+        result = context.delivery.redeliver(subscription, sequence, receiver)
+        if result == _SKIPPED:
+            return False
+        if result == _ABSENT:
+            self.settle(subscription, sequence)
+        elif receiver is subscription:
+            deadline_ns = subscription.in_flight.deadline_of(sequence) + subscription.ack_wait_ns
+            if deadline_ns <= context.now_ns:
+                deadline_ns = context.now_ns + subscription.ack_wait_ns
+            subscription.in_flight.add(sequence, deadline_ns)
+        elif result == _SENT:
+            self._move(subscription, receiver, sequence, context.now_ns + receiver.ack_wait_ns)
+            if receiver.timer is None:
+                self._arm(receiver, context.now_ns + receiver.ack_wait_ns)
+        return True
+
+    def _move(self, holder: Subscription, receiver: Subscription, sequence: int, deadline_ns: int) -> None:
+        """A message in flight at one member is in flight at another from now on."""
+        name = holder.channel.name
+        receiver.in_flight.add(sequence, deadline_ns)
+        self._context.stage(Sent(name, receiver.id, [sequence]))
+        holder.acknowledge(sequence)
+        self._context.stage(Acked(name, holder.id, [sequence]))
+        if holder.is_released():
+            self._context.inlet.released.append(holder)
+
+    def settle(self, subscription: Subscription, sequence: int) -> None:
+        """The message is gone from the channel: as if it had been acked."""
+        subscription.acknowledge(sequence)
+        subscription.counts().pop(sequence, None)
+        self._context.stage(Acked(subscription.channel.name, subscription.id, [sequence]))
+        if subscription.is_released():
+            self._context.inlet.released.append(subscription)
+
+    def resume(self, subscription: Subscription) -> None:
+        """A durable is back: everything unacked at once, ascending, whatever its limit; new messages after that."""
+        pending = subscription.in_flight.in_sequence_order()
+        if pending:
+            subscription.on_hold = True
+            self.resume_rest(subscription, pending)
+
+    def resume_rest(self, subscription: Subscription, sequences: list[int]) -> None:
+        """Redeliver these in order, then let new messages pass; waits where messages must be read first."""
+        for index, sequence in enumerate(sequences):
+            if not subscription.in_flight.contains(sequence):
+                continue
+            if not self._redeliver(subscription, sequence, None):
+                subscription.channel.waiting.append(Resumption(self, subscription, sequences[index:]))
+                return
+        self._end_hold(subscription)
+        next_ns = subscription.in_flight.first_deadline()
+        if next_ns >= 0:
+            self._arm(subscription, max(next_ns, self._context.now_ns + NS_PER_MS))
+
+    def _end_hold(self, subscription: Subscription) -> None:
+        subscription.on_hold = False
+        if subscription.group is not None:
+            subscription.group.on_hold = False
+        subscription.stalled = subscription.in_flight.count >= subscription.max_in_flight
+
+    def hand_over(self, leaver: Subscription, members: list[Subscription]) -> None:
+        """Deal what a leaving queue member had unacked to those who stay; redelivered after a short delay."""
+        context = self._context
+        sequences = leaver.in_flight.in_deadline_order()
+        for index, sequence in enumerate(sequences):
+            self._move(leaver, members[index % len(members)], sequence, context.now_ns)
+        due_ns = context.now_ns + HAND_OVER_DELAY_NS
+        for receiver in members[: len(sequences)]:
+            if receiver.timer is None or receiver.timer.deadline_ns > due_ns:
+                self._arm(receiver, due_ns)
+
+
+class Resumption:
+    """The rest of a resumed durable's unacked messages, waiting for them to be read from the store."""
+
+    def __init__(self, redelivery: Redelivery, subscription: Subscription, sequences: list[int]) -> None:
+        self._redelivery = redelivery
+        self._subscription = subscription
+        self._sequences = sequences
+
+    def go_on(self) -> None:
+        """Messages have arrived: resume again, with those still in flight."""
+        if not self._subscription.removed and not self._subscription.is_offline:
+            self._redelivery.resume_rest(self._subscription, self._sequences)

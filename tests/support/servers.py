@@ -1,0 +1,117 @@
+"""Start and stop the streaming server under test as a real process.
+
+`STAN_SERVER_UNDER_TEST` names another executable to test instead of ours (for
+instance the Go original), which is how the expectations here were checked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def free_port() -> int:
+    """A TCP port that was free a moment ago on the loopback address."""
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def executable() -> str:
+    """The streaming server's executable: the override, or the one beside this Python."""
+    override = os.environ.get("STAN_SERVER_UNDER_TEST")
+    if override:
+        return override
+    beside = Path(sys.executable).with_name("nats-streaming-server")
+    if beside.exists():
+        return str(beside)
+    found = shutil.which("nats-streaming-server")
+    if found is None:
+        raise RuntimeError("nats-streaming-server is not installed in this environment: run `make setup`")
+    return found
+
+
+class ServerProcess:
+    """One `nats-streaming-server` process on a free loopback port, its log in a temporary file."""
+
+    def __init__(self, *arguments: str, port: int | None = None, external: bool = False) -> None:
+        """
+        Args:
+            arguments: further command-line arguments.
+            port: client port of the embedded NATS server; None picks a free one.
+            external: True when `arguments` hold `-ns URL` and nothing is embedded.
+        """
+        self.port = port or free_port()
+        self.external = external
+        self.arguments = list(arguments)
+        self.directory = Path(tempfile.mkdtemp(prefix="stan-test-"))
+        self.log_path = self.directory / "server.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def start(self, ready_seconds: float = 20.0) -> ServerProcess:
+        """Spawn and wait until the log says that the streaming server is ready."""
+        listen = [] if self.external else ["-p", str(self.port), "-a", "127.0.0.1"]
+        already = self.log().count("Streaming Server is ready")
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [executable(), *listen, *self.arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.directory
+            )
+        deadline = time.monotonic() + ready_seconds
+        while self.log().count("Streaming Server is ready") == already:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"server exited with {self.process.returncode} before it was ready:\n{self.log()}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"server not ready after {ready_seconds} s:\n{self.log()}")
+            time.sleep(0.005)
+        return self
+
+    def wait(self, seconds: float = 10.0) -> int:
+        assert self.process is not None
+        return self.process.wait(seconds)
+
+    def stop(self, sig: signal.Signals = signal.SIGTERM) -> int:
+        """Signal the process and return its exit code as a shell shows it (128 + signal when killed)."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        code = self.wait()
+        return code if code >= 0 else 128 - code
+
+    def kill(self) -> None:
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+
+    def close(self) -> None:
+        """End the process if it still runs and remove its directory."""
+        if self.process is not None:
+            self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running_server(*arguments: str, port: int | None = None, external: bool = False) -> Iterator[ServerProcess]:
+    server = ServerProcess(*arguments, port=port, external=external)
+    try:
+        yield server.start()
+    finally:
+        server.close()
