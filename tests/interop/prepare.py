@@ -114,6 +114,12 @@ class Piece(ABC):
         return digest.hexdigest()
 
 
+def npm_install(source: Path, target: Path) -> None:
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(source / name, target)
+    run(tool("npm"), "ci", "--no-audit", "--no-fund", "--ignore-scripts", cwd=target)
+
+
 class Node(Piece):
     name = "node"
     source = CLIENTS / "node"
@@ -122,9 +128,7 @@ class Node(Piece):
         return [tool("node"), tool("npm")]
 
     def install(self) -> None:
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(self.source / name, self.directory)
-        run(tool("npm"), "ci", "--no-audit", "--no-fund", "--ignore-scripts", cwd=self.directory)
+        npm_install(self.source, self.directory)
 
     def program(self) -> Program:
         modules = {"NODE_PATH": str(self.directory / "node_modules")}
@@ -284,8 +288,29 @@ class StanGoSuite(Piece):
         return Program((str(self.directory / "suite.test"), "-test.v", "-test.timeout=200s"))
 
 
+class StanJsSuite(Piece):
+    """The tests of stan.js 0.0.26, the last version whose npm package carries them. It speaks protocol 0: no pings."""
+
+    name = "stan-js-suite"
+    source = OWN_SUITES / "stan_js"
+
+    def tools(self) -> Sequence[str]:
+        return [tool("node"), tool("npm")]
+
+    def install(self) -> None:
+        npm_install(self.source, self.directory)
+        shutil.copy(self.source / "stan_server_control.js", self.tests() / "support")
+
+    def tests(self) -> Path:
+        return self.directory / "node_modules" / "node-nats-streaming" / "test"
+
+    def program(self) -> Program:
+        mocha = self.directory / "node_modules" / "mocha" / "bin" / "_mocha"
+        return Program((tool("node"), str(mocha), "--timeout", "10000", "--reporter", "tap", str(self.tests())))
+
+
 LANGUAGES: dict[str, Piece] = {piece.name: piece for piece in (Node(), OldPython(), C(), Go(), Java())}
-SUITES: dict[str, Piece] = {piece.name: piece for piece in (StanGoSuite(),)}
+SUITES: dict[str, Piece] = {piece.name: piece for piece in (StanGoSuite(), StanJsSuite())}
 PIECES: dict[str, Piece] = LANGUAGES | SUITES
 
 
