@@ -252,15 +252,74 @@ async def test_first_delivery_on_the_wire(world: World) -> None:
     assert delivery.payload == expected.SerializeToString()
 
 
+TOLERATED = {
+    "unknown varint": b"\x98\x06\x01",
+    "unknown varint of ten bytes": b"\x98\x06" + b"\xff" * 9 + b"\x01",
+    "unknown overlong varint": b"\x98\x06\x81\x80\x80\x00",
+    "unknown fixed32": b"\x95\x06" + bytes(4),
+    "unknown fixed64": b"\x91\x06" + bytes(8),
+    "unknown bytes": b"\xa2\x06\x03abc",
+    "unknown group": b"\x9b\x06\x08\x01\x9c\x06",
+    "unknown nested group": b"\x9b\x06\x9b\x06\x9c\x06\x9c\x06",
+    "overlong tag of data": b"\xaa\x80\x00\x01x",
+    "overlong length of data": b"\x2a\x81\x00x",
+    "sha256 of any length": b"\x52\x01a",
+}
+"""Additions to a valid publish which leave it valid."""
+FATAL = {
+    "varint of eleven bytes": b"\x98\x06" + b"\xff" * 10 + b"\x01",
+    "end of a group that never began": b"\x9c\x06",
+    "field number 0": b"\x00\x01",
+    "wire type 6": b"\x9e\x06\x01",
+    "wire type 7": b"\x9f\x06\x01",
+    "field number beyond 32 bits": b"\xf8\xff\xff\xff\x7f\x01",
+    "tag of ten bytes": b"\xf8\xff\xff\xff\xff\xff\xff\xff\xff\x01\x01",
+    "subject as varint": b"\x18\x01",
+    "data as fixed32": b"\x2d" + bytes(4),
+    "guid as fixed64": b"\x11" + bytes(8),
+    "client ID as group": b"\x0b\x0c",
+    "sha256 as varint": b"\x50\x01",
+    "negative length": b"\x2a" + b"\xff" * 9 + b"\x01",
+    "negative length of unknown bytes": b"\xa2\x06" + b"\xff" * 9 + b"\x01",
+}
+"""Additions anywhere in a valid publish which spoil it: also a field the server knows with a wire type it does not."""
+FATAL_AT_THE_END = {
+    "truncated fixed32": b"\x95\x06" + bytes(3),
+    "truncated fixed64": b"\x91\x06" + bytes(7),
+    "group without end": b"\x9b\x06\x08\x01",
+    "length beyond the end": b"\x2a\x05abc",
+    "unknown length beyond the end": b"\xa2\x06\x05abc",
+    "tag without value": b"\x2a",
+    "half a tag": b"\xaa",
+}
+
+
 @pytest.mark.spec(25)
-async def test_unknown_fields_of_a_publish_are_skipped(world: World) -> None:
+async def test_wire_format(world: World) -> None:
+    """What is no protobuf is refused as a whole; what is merely unusual or unknown does no harm."""
     client = await world.client()
     channel = world.channel()
-    message = stan.PubMsg(clientID=client.client_id, guid=b"g", subject=channel.encode(), data=b"x").SerializeToString()
-    unknown = b"\xa2\x06\x03abc" + b"\x98\x06\x01" + b"\x95\x06" + bytes(4) + b"\x91\x06" + bytes(8)
-    assert await publish_request(client.nats, message + unknown) == stan.PubAck(guid=b"g")
-    assert await publish_request(client.nats, unknown + message) == stan.PubAck(guid=b"g")
-    assert await reader_of(world, channel) == [b"x", b"x"]
+    valid = stan.PubMsg(clientID=client.client_id, guid=b"g", subject=channel.encode(), data=b"x").SerializeToString()
+    for name, extra in TOLERATED.items():
+        for payload in (valid + extra, extra + valid):
+            assert await publish_request(client.nats, payload) == stan.PubAck(guid=b"g"), name
+    for name, extra in (FATAL | FATAL_AT_THE_END).items():
+        ack = await publish_request(client.nats, valid + extra)
+        assert ack.error.decode() == texts.INVALID_PUBLISH, name
+    for name, extra in FATAL.items():
+        ack = await publish_request(client.nats, extra + valid)
+        assert ack == stan.PubAck(error=texts.INVALID_PUBLISH.encode()), name
+    assert await reader_of(world, channel) == [b"x"] * 2 * len(TOLERATED)
+
+
+@pytest.mark.spec(25)
+async def test_guid_before_the_damage_is_echoed(world: World) -> None:
+    """The publisher learns which of its messages was refused if the guid could be read."""
+    client = await world.client()
+    valid = stan.PubMsg(clientID=client.client_id, guid=b"g", subject=b"foo", data=b"x").SerializeToString()
+    for name, extra in (FATAL | FATAL_AT_THE_END).items():
+        ack = await publish_request(client.nats, valid + extra)
+        assert ack == stan.PubAck(guid=b"g", error=texts.INVALID_PUBLISH.encode()), name
 
 
 @pytest.mark.spec(25)

@@ -115,6 +115,27 @@ async def test_large_values_have_no_upper_bound(world: World) -> None:
     assert await subscription.sequences(1) == [1]
 
 
+@pytest.mark.spec(38)
+@pytest.mark.parametrize(
+    ("extra", "complaint"),
+    [
+        (b"\x30\x81\x80\x80\x80\x10", ""),  # ackWaitInSecs = 2**32 + 1
+        (b"\x30\x80\x80\x80\x80\x10", texts.INVALID_ACK_WAIT),  # 2**32
+        (b"\x30\xff\xff\xff\xff\x0f", texts.INVALID_ACK_WAIT),  # -1, in five bytes
+        (b"\x28" + b"\xff" * 9 + b"\x01", texts.INVALID_MAX_IN_FLIGHT),  # -1, in ten bytes
+        (b"\x50\x84\x80\x80\x80\x10", ""),  # startPosition = 2**32 + 4
+        (b"\x52\x01\x01", texts.INVALID_SUBSCRIBE),  # startPosition as bytes
+    ],
+)
+async def test_numbers_are_cut_to_32_bits(world: World, extra: bytes, complaint: str) -> None:
+    client = await world.client()
+    request = stan.SubscriptionRequest(
+        clientID=client.client_id, subject=world.channel().encode(), inbox=b"inbox", maxInFlight=1, ackWaitInSecs=1
+    )
+    response = await subscribe_request(client, request.SerializeToString() + extra)
+    assert response.error.decode() == complaint
+
+
 @pytest.mark.spec(39)
 @all_kinds
 async def test_subscribe_of_unknown_client_creates_nothing(world: World, kind: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tests.support.raw_client import Delivery
 
 EARLY_SECONDS = 0.06
-LATE_SECONDS = 0.5
+LATE_SECONDS = 0.7
 
 
 def assert_at(seconds: float, expected: float) -> None:
