@@ -14,18 +14,20 @@ from .prepare import Program, ToolchainMissing, prepare
 @pytest.fixture(scope="session")
 def prepared() -> Callable[[str], Program]:
     """Prepare a piece by name. A missing toolchain skips the test on a developer's machine and fails it in CI."""
-    failures: dict[str, ToolchainMissing] = {}
+    known: dict[str, Program | ToolchainMissing] = {}
 
     def prepare_or_skip(name: str) -> Program:
-        try:
-            if name in failures:
-                raise failures[name]
-            return prepare(name)
-        except ToolchainMissing as error:
-            failures[name] = error
-            if os.environ.get("CI") == "true":
-                pytest.fail(f"{name}: {error}", pytrace=False)
-            pytest.skip(f"{name}: {error}")
+        if name not in known:
+            try:
+                known[name] = prepare(name)
+            except ToolchainMissing as error:
+                known[name] = error
+        program = known[name]
+        if isinstance(program, Program):
+            return program
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{name}: {program}", pytrace=False)
+        pytest.skip(f"{name}: {program}")
 
     return prepare_or_skip
 
