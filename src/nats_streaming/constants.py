@@ -104,3 +104,8 @@ NATS_START_TIMEOUT_NS: Final = 10 * NS_PER_SECOND
 
 INT64_MAX: Final = 2**63 - 1
 INT64_MIN: Final = -(2**63)
+
+# Logging.
+
+TRACE: Final = 5
+"""Log level below DEBUG: what clients send and get, line by line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nats_streaming import __version__
 from nats_streaming.constants import NS_PER_SECOND
 from nats_streaming.server.banner import limits_lines, recovered_line, starting_lines, store_lines
 from nats_streaming.server.options import Options
@@ -73,7 +74,8 @@ def test_store_and_its_location() -> None:
 def test_first_lines() -> None:
     lines = starting_lines(Options(cluster_id="c"), "abc")
     assert lines[0].startswith("Starting nats-streaming-server[c] version ")
-    assert lines[0].endswith(" (compatible with 0.25.6)")
+    assert lines[0].endswith(f" version {__version__}")
+    assert lines[2].endswith(" 0.25.6")
     assert lines[1] == "ServerID: abc"
     assert lines[2].startswith("Python version: 3.")
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from nats_streaming import __version__
 from nats_streaming.clock import duration_text
+from nats_streaming.constants import COMPATIBLE_VERSION
 from nats_streaming.server.options import Options
-from nats_streaming.server.version import python_text, version_text
+from nats_streaming.server.version import python_text
 from nats_streaming.stores.limits import ChannelLimits, ResolvedEntry, StoreLimits, bytes_text
 
 READY: Final = "Streaming Server is ready"
@@ -36,8 +38,9 @@ def starting_lines(options: Options, server_id: str) -> list[str]:
         server_id: NUID of this run.
     """
     return [
-        f"Starting nats-streaming-server[{options.cluster_id}] version {version_text()}",
+        f"Starting nats-streaming-server[{options.cluster_id}] version {__version__}",
         f"ServerID: {server_id}",
+        f"Compatible with nats-streaming-server {COMPATIBLE_VERSION}",
         f"Python version: {python_text()}",
     ]
 

@@ -16,11 +16,9 @@ import sys
 import time
 from typing import IO, Final
 
+from nats_streaming.constants import TRACE
 from nats_streaming.errors import ConfigError
 from nats_streaming.server.options import LogOptions, Options
-
-TRACE: Final = 5
-"""Level below DEBUG: what clients send and get, line by line."""
 
 STREAMING_LOGGER: Final = "nats_streaming"
 NATS_SERVER_LOGGER: Final = "nats_streaming.nats_server"

@@ -60,6 +60,7 @@ class StreamingServer:
         info = new_server_info(options.cluster_id.encode(), options.discover_prefix.encode())
         engine = Engine(
             EngineOptions(
+                max_channels=options.limits.max_channels,
                 limits=options.limits.build(),
                 heartbeat_interval_ns=options.heartbeat_interval_ns,
                 heartbeat_timeout_ns=options.heartbeat_timeout_ns,

@@ -43,11 +43,11 @@ class Channels:
         existing = self._by_lower_name.get(lower)
         if existing is not None:
             raise channel_case_clash(name, existing)
-        limits = self._context.options.limits
-        if limits.max_channels and len(self.by_name) >= limits.max_channels:
+        options = self._context.options
+        if options.max_channels and len(self.by_name) >= options.max_channels:
             _log.error("Creating channel %s failed: %s", quoted(name), ReplyText.TOO_MANY_CHANNELS)
             raise RequestError(ReplyText.TOO_MANY_CHANNELS)
-        channel = Channel(name, limits.for_channel(name), self._context.capabilities.message_overhead_bytes)
+        channel = Channel(name, options.limits.for_channel(name), self._context.capabilities.message_overhead_bytes)
         self.by_name[name] = channel
         self._by_lower_name[lower] = name
         channel.last_publish_ns = self._context.now_ns

@@ -154,8 +154,6 @@ class Clients:
         self._schedule_heartbeat(client, self._interval_ns())
 
     def _accepted(self, client: Client, reply: bytes, log_word: str) -> None:
-        if client.removed:
-            return
         info, server = client.info, self._context.info
         response = ConnectResponse(
             publish_prefix=server.publish,

@@ -11,7 +11,7 @@ from nats_streaming.protocol.control_messages import ServerInfo
 from nats_streaming.protocol.nats_writer import put_publish
 from nats_streaming.stores.api import Capabilities
 from nats_streaming.stores.batch import Record
-from nats_streaming.stores.limits import StoreLimits
+from nats_streaming.stores.limits import ResolvedLimits
 from nats_streaming.streaming.cycle import Cycle
 from nats_streaming.streaming.delivery import Delivery
 from nats_streaming.streaming.inlet import Inlet
@@ -25,12 +25,14 @@ class EngineOptions:
     """What the engine needs of the server's options.
 
     Attributes:
-        limits: built limits of the server and its channels.
+        max_channels: channels of the server, 0 for unlimited.
+        limits: what holds for each channel.
         heartbeat_fail_count: failures in a row that a client survives.
         batch_max: messages of one batch at most, at least 1.
     """
 
-    limits: StoreLimits
+    max_channels: int
+    limits: ResolvedLimits
     heartbeat_interval_ns: int
     heartbeat_timeout_ns: int
     heartbeat_fail_count: int

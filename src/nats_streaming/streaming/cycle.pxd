@@ -11,5 +11,6 @@ cdef class Cycle:
     cdef readonly list runs
     cdef public list records
     cdef readonly list completions
+    cdef readonly list trace_lines
     cdef public Py_ssize_t message_count
     cdef public bint waited_for

@@ -21,6 +21,7 @@ class Cycle:
         acks: PubAck frames, sent after the messages.
         farewells: replies to connection closes, sent last.
         touched: channels that got messages.
+        trace_lines: log lines about the acks, when tracing.
         message_count: messages staged, for the batch size.
         waited_for: somebody waits for this commit; otherwise it may be put off.
     """
@@ -33,6 +34,7 @@ class Cycle:
         self.runs: list[tuple[Any, int, int]] = []
         self.records: list[Record] = []
         self.completions: list[tuple[Callable[[], None], Callable[[str], None]]] = []
+        self.trace_lines: list[str] = []
         self.message_count = 0
         self.waited_for = False
 

@@ -10,6 +10,7 @@ import logging
 from typing import Any
 
 from nats_streaming.byte_buffer import ByteBuffer
+from nats_streaming.constants import TRACE
 from nats_streaming.errors import bare
 from nats_streaming.protocol.stan_messages import put_redelivery, redelivery_size
 from nats_streaming.stores.segment import Segment
@@ -238,7 +239,7 @@ class Delivery:
 
     def trace_delivery(self, subscription: Subscription, sequence: int, redelivery_count: int) -> None:
         _log.log(
-            5,
+            TRACE,
             "[Client:%s] %s msg to subid=%d, subject=%s, seq=%d",
             subscription.client_id.decode("utf-8", "replace"),
             "Redelivering" if redelivery_count else "Delivering",

@@ -12,6 +12,7 @@ from collections import deque
 from typing import Any
 
 from nats_streaming.clock import Clock
+from nats_streaming.constants import TRACE
 from nats_streaming.errors import bare
 from nats_streaming.protocol.control_messages import ServerInfo
 from nats_streaming.stores.api import Capabilities
@@ -75,7 +76,13 @@ class Engine:
         return self.channels.open(name)
 
     def on_request(self, sid: int, subject: bytes, reply: bytes, payload: bytes, status: int) -> None:
-        """Everything but publishes and acks."""
+        """Everything but publishes and acks. A request that trips over a bug of ours ends alone."""
+        try:
+            self._on_request(sid, subject, reply, payload, status)
+        except Exception:  # noqa: BLE001 - raising would cut the link, and with it everybody else
+            _log.exception("bug: a request on %s could not be handled and stays unanswered", bare(subject))
+
+    def _on_request(self, sid: int, subject: bytes, reply: bytes, payload: bytes, status: int) -> None:
         if sid == SID_REPLY:
             self.context.requests.on_reply(subject, payload, status)
         elif sid == SID_PING:
@@ -224,6 +231,8 @@ class Engine:
             delivery.deliver_channel(channel)
         self._serve_released()
         out.put_buffer(cycle.acks)
+        for line in cycle.trace_lines:
+            _log.log(TRACE, "%s", line)
         out.put_buffer(cycle.farewells)
 
     def batch_failed(self, cycle: Cycle, text: str) -> None:

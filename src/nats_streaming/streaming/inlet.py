@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from nats_streaming.constants import TRACE
 from nats_streaming.errors import ReplyText, RequestError, bare, quoted
 from nats_streaming.protocol.control_messages import ControlMessage, PubAck, decode, encode
 from nats_streaming.protocol.nats_reader import MessageSink
@@ -118,7 +119,7 @@ class Inlet(MessageSink):
         """Validate one PubMsg, stage its message, and write its ack for after the commit."""
         message = self.publish_message
         if not message.decode(data, start, stop):
-            self.refuse_undecodable(bytes(data[reply_start:reply_stop]), bytes(data[start:stop]))
+            self.refuse_undecodable(data, reply_start, reply_stop, start, stop)
             return
         self.in_messages += 1
         self.in_bytes += stop - start
@@ -155,6 +156,8 @@ class Inlet(MessageSink):
             cycle.waited_for = True
         if reply_stop > reply_start:
             put_pub_ack_frame(cycle.acks, data, reply_start, reply_stop, message.guid_start, message.guid_stop)
+            if self.trace:
+                self.trace_ack_of(data)
         cycle.message_count += 1
         if cycle.message_count >= self.batch_max:
             self.engine.cut()
@@ -199,12 +202,14 @@ class Inlet(MessageSink):
             return None
         return channel
 
-    def refuse_undecodable(self, reply: bytes, payload: bytes) -> None:
-        if decode(ControlMessage, payload) is not None:
+    def refuse_undecodable(
+        self, data: bytearray, reply_start: int, reply_stop: int, start: int, stop: int
+    ) -> None:
+        """Answer what is no PubMsg, with the guid if that came before the damage."""
+        if decode(ControlMessage, bytes(data[start:stop])) is not None:
             return  # servers talking to each other
-        _log.error("Received invalid client publish message")
-        if reply:
-            put_publish(self.cycle.replies, reply, b"", encode(PubAck(error=ReplyText.INVALID_PUBLISH.encode())))
+        _log.error("Unable to unmarshal PubMsg: %d bytes that are no PubMsg", stop - start)
+        self.put_error_ack(data, reply_start, reply_stop, ReplyText.INVALID_PUBLISH)
 
     def refuse(self, data: bytearray, reply_start: int, reply_stop: int, text: str) -> None:
         """Log and answer a publish that is not accepted."""
@@ -228,18 +233,20 @@ class Inlet(MessageSink):
         message = self.publish_message
         if _log.isEnabledFor(logging.DEBUG):
             _log.log(
-                5,
+                TRACE,
                 "[Client:%s] Received message from publisher subj=%s guid=%s",
-                bytes(data[message.client_id_start : message.client_id_stop]).decode("utf-8", "replace"),
+                bare(bytes(data[message.client_id_start : message.client_id_stop])),
                 bare(bytes(data[message.subject_start : message.subject_stop])),
-                bytes(data[message.guid_start : message.guid_stop]).decode("utf-8", "replace"),
+                bare(bytes(data[message.guid_start : message.guid_stop])),
             )
-        _log.log(
-            5,
-            "[Client:%s] Acking Publisher subj=%s guid=%s",
-            bytes(data[message.client_id_start : message.client_id_stop]).decode("utf-8", "replace"),
-            bare(bytes(data[message.subject_start : message.subject_stop])),
-            bytes(data[message.guid_start : message.guid_stop]).decode("utf-8", "replace"),
+
+    def trace_ack_of(self, data: bytearray) -> None:
+        """Keep the log line of an ack until it is sent."""
+        message = self.publish_message
+        self.cycle.trace_lines.append(
+            f"[Client:{bare(bytes(data[message.client_id_start : message.client_id_stop]))}] Acking Publisher"
+            f" subj={bare(bytes(data[message.subject_start : message.subject_stop]))}"
+            f" guid={bare(bytes(data[message.guid_start : message.guid_stop]))}"
         )
 
     # Subscribers' acks.
@@ -333,7 +340,7 @@ class Inlet(MessageSink):
 
     def trace_ack(self, subscription: Subscription, sequence: int) -> None:
         _log.log(
-            5,
+            TRACE,
             "[Client:%s] Processing ack for subid=%d, subject=%s, seq=%d",
             subscription.client_id.decode("utf-8", "replace"),
             subscription.id,

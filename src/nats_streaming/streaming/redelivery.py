@@ -173,7 +173,8 @@ class Redelivery:
         context = self._context
         sequences = leaver.in_flight.in_deadline_order()
         for index, sequence in enumerate(sequences):
-            self._move(leaver, members[index % len(members)], sequence, context.now_ns)
+            # A deadline long past: due at the next pass, and a full ack wait after that.
+            self._move(leaver, members[index % len(members)], sequence, 0)
         due_ns = context.now_ns + HAND_OVER_DELAY_NS
         for receiver in members[: len(sequences)]:
             if receiver.timer is None or receiver.timer.deadline_ns > due_ns:

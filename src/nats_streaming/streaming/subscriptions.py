@@ -46,7 +46,11 @@ class Subscriptions:
     def on_subscribe(self, reply: bytes, payload: bytes) -> None:
         request = decode(SubscriptionRequest, payload)
         if request is None:
-            _log.error("Invalid Subscription request from %s", self._context.info.subscribe.decode())
+            _log.error(
+                "Invalid Subscription request from %s: %d bytes that are no SubscriptionRequest",
+                self._context.info.subscribe.decode(),
+                len(payload),
+            )
             self._refuse(reply, ReplyText.INVALID_SUBSCRIBE)
             return
         fault = self._fault(request)
@@ -253,7 +257,9 @@ class Subscriptions:
 
         def committed() -> None:
             if subscription.ack_token != token:
-                return  # closed, perhaps resumed by another request, in the meantime
+                # Its client has left, or the durable was taken over, while this was being stored.
+                self._refuse(reply, ReplyText.UNKNOWN_CLIENT_ID)
+                return
             if reply:
                 put_publish(context.delivery.out, reply, b"", response)
             self._membership.log(subscription, what, position)
@@ -284,7 +290,9 @@ class Subscriptions:
         request = decode(UnsubscribeRequest, payload)
         word = "sub close" if close else "unsub"
         if request is None:
-            _log.error("Invalid %s request", word)
+            info = self._context.info
+            source = info.subscription_close if close else info.unsubscribe
+            _log.error("Invalid %s request from %s", word, bare(source))
             self._refuse(reply, ReplyText.INVALID_UNSUBSCRIBE)
             return
         who = f"[Client:{bare(request.client_id)}]"
