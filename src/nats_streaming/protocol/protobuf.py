@@ -37,7 +37,7 @@ class FieldReader:
 
     def __init__(self) -> None:
         self.data: bytes | bytearray = b""
-        self.view = self.data
+        self.view: bytes | bytearray = self.data
         self.position = 0
         self.limit = 0
         self.number = 0

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from nats_streaming.clock import duration_text
 from nats_streaming.errors import ReplyText, RequestError, channel_case_clash, quoted
 from nats_streaming.stores.batch import ChannelCreated, ChannelRemoved, Trimmed
+from nats_streaming.stores.limits import bytes_text
 from nats_streaming.streaming.channel import Channel
 from nats_streaming.streaming.context import Context
 
@@ -91,8 +92,8 @@ class Channels:
             quoted(channel.name),
             window.count,
             limits.max_messages,
-            friendly_bytes(window.bytes),
-            friendly_bytes(limits.max_bytes),
+            bytes_text(window.bytes),
+            bytes_text(limits.max_bytes),
         )
 
     # Inactivity.
@@ -157,15 +158,3 @@ def is_active(channel: Channel) -> bool:
 def lower_case(name: bytes) -> bytes:
     """A name folded for comparison; bytes that are no UTF-8 stay as they are."""
     return name.decode("utf-8", "surrogateescape").lower().encode("utf-8", "surrogateescape")
-
-
-def friendly_bytes(size: int) -> str:
-    """A size as the original's log shows it: `72 B`, `976.56 MB`."""
-    if size < 1024:
-        return f"{size} B"
-    value = float(size)
-    for unit in ("KB", "MB", "GB", "TB", "PB"):
-        value /= 1024
-        if value < 1024:
-            break
-    return f"{value:.2f} {unit}"

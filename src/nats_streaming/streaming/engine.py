@@ -16,7 +16,7 @@ from nats_streaming.constants import TRACE
 from nats_streaming.errors import bare
 from nats_streaming.protocol.control_messages import ServerInfo
 from nats_streaming.stores.api import Capabilities
-from nats_streaming.stores.batch import Acked, Messages, Sent, SubscriptionPut, ClientPut, Trimmed
+from nats_streaming.stores.batch import Acked, ClientPut, Messages, Sent, SubscriptionPut, Trimmed
 from nats_streaming.stores.segment import Segment
 from nats_streaming.streaming.channel import Channel
 from nats_streaming.streaming.channels import Channels
@@ -256,8 +256,8 @@ class Engine:
             for _, on_failed in failed.completions:
                 on_failed(text)
             out.put_buffer(failed.farewells)
-            kept = [record for record in failed.records if not isinstance(record, Messages | SubscriptionPut | ClientPut)]
-            self.inlet.cycle.records[:0] = kept
+            void = Messages | SubscriptionPut | ClientPut
+            self.inlet.cycle.records[:0] = [record for record in failed.records if not isinstance(record, void)]
         self._serve_released()
 
     def _clamp_positions(self, channel: Channel) -> None:

@@ -37,6 +37,7 @@ cdef class Inlet(MessageSink):
     cdef public list released
     cdef public list acked
 
+    @cython.locals(token="long long")
     cpdef int on_message(self, bytearray data, long sid, Py_ssize_t subject_start, Py_ssize_t subject_stop,
                          Py_ssize_t reply_start, Py_ssize_t reply_stop, Py_ssize_t payload_start,
                          Py_ssize_t payload_stop, int status) except -1
@@ -49,7 +50,7 @@ cdef class Inlet(MessageSink):
     cdef long long token_at(self, bytearray data, Py_ssize_t start, Py_ssize_t stop) noexcept
     @cython.locals(slot=Py_ssize_t, subscription=Subscription)
     cdef int ack(self, bytearray data, long long token, Py_ssize_t start, Py_ssize_t stop) except -1
-    @cython.locals(message=AckMessage, sequence="long long", holder=Subscription, counts=dict)
+    @cython.locals(message=AckMessage, sequence="long long", holder=Subscription, other=Subscription, counts=dict)
     cdef ack_for(self, bytearray data, Subscription subscription, Py_ssize_t start, Py_ssize_t stop)
     @cython.locals(member=Subscription)
     cdef Subscription other_holder(self, Subscription subscription, long long sequence)

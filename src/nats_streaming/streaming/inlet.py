@@ -18,8 +18,8 @@ from nats_streaming.protocol.stan_messages import AckMessage, PublishMessage, pu
 from nats_streaming.protocol.subjects import is_channel_name
 from nats_streaming.streaming.channel import Channel
 from nats_streaming.streaming.cycle import Cycle
-from nats_streaming.streaming.subscription import Subscription
 from nats_streaming.streaming.subjects import SID_ACK, SID_PUBLISH, SID_RECOVERED
+from nats_streaming.streaming.subscription import Subscription
 
 _log = logging.getLogger("nats_streaming")
 
@@ -92,7 +92,8 @@ class Inlet(MessageSink):
         if sid == _PUBLISH:
             self.publish(data, subject_start, subject_stop, reply_start, reply_stop, payload_start, payload_stop)
         elif sid == _ACK:
-            self.ack(data, self.token_at(data, subject_start + self.ack_prefix_size, subject_stop), payload_start, payload_stop)
+            token = self.token_at(data, subject_start + self.ack_prefix_size, subject_stop)
+            self.ack(data, token, payload_start, payload_stop)
         elif sid >= _RECOVERED:
             self.ack_recovered(data, sid, payload_start, payload_stop)
         else:
@@ -312,14 +313,13 @@ class Inlet(MessageSink):
         sequence = message.sequence
         if self.trace:
             self.trace_ack(subscription, sequence)
-        holder: Subscription | None = subscription
-        if not subscription.acknowledge(sequence):
-            if subscription.group is None:
-                return
+        holder = subscription
+        if not holder.acknowledge(sequence):
             # It may have been redelivered to another member.
-            holder = self.other_holder(subscription, sequence)
-            if holder is None:
+            other = self.other_holder(subscription, sequence) if subscription.group is not None else None
+            if other is None:
                 return
+            holder = other
             holder.acknowledge(sequence)
         counts = subscription.counts()
         if counts:
@@ -356,7 +356,7 @@ def same(known: bytes, data: bytearray, start: int, stop: int) -> bool:
         return False
     view = data
     other = known
-    for index in range(size):
+    for index in range(size):  # noqa: SIM110 - a generator would not compile to a loop over pointers
         if view[start + index] != other[index]:
             return False
     return True

@@ -102,12 +102,13 @@ class Redelivery:
             group: where another member may be chosen; None sends it to the subscription itself.
         """
         context = self._context
-        receiver: Subscription | None = subscription
+        chosen: Subscription | None = subscription
         if group is not None:
-            receiver = context.delivery.choose_member(group)
-            if receiver is None:
-                _log.error("Unable to find queue subscriber for subid=%d", subscription.id)
-                return True
+            chosen = context.delivery.choose_member(group)
+        if chosen is None:
+            _log.error("Unable to find queue subscriber for subid=%d", subscription.id)
+            return True
+        receiver: Subscription = chosen
         result = context.delivery.redeliver(subscription, sequence, receiver)
         if result == _SKIPPED:
             return False

@@ -16,7 +16,9 @@ class Timer:
 
     __slots__ = ("arguments", "callback", "deadline_ns", "serial")
 
-    def __init__(self, deadline_ns: int, serial: int, callback: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    def __init__(
+        self, deadline_ns: int, serial: int, callback: Callable[..., None], arguments: tuple[Any, ...]
+    ) -> None:
         self.deadline_ns = deadline_ns
         self.serial = serial
         self.callback: Callable[..., None] | None = callback

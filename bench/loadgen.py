@@ -1,0 +1,193 @@
+"""A load generator that costs nothing while it is measured: all frames are made before, replies only counted.
+
+Speaks core NATS over one blocking socket per role, so that what is measured is the server. STAN messages
+are encoded by hand from their published field numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+_CONNECT = b'CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":true}\r\n'
+
+
+def field(number: int, value: bytes) -> bytes:
+    return bytes([number << 3 | 2]) + varint(len(value)) + value
+
+
+def varint(value: int) -> bytes:
+    out = b""
+    while value >= 0x80:
+        out += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return out + bytes([value])
+
+
+class Link:
+    """One NATS connection."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.buffer = b""
+        self._read_until(b"\r\n")
+        self.socket.sendall(_CONNECT + b"PING\r\n")
+        self._read_until(b"PONG\r\n")
+
+    def _read_until(self, end: bytes) -> None:
+        while end not in self.buffer:
+            self.buffer += self.socket.recv(65536)
+        self.buffer = self.buffer.split(end, 1)[1]
+
+    def request(self, subject: bytes, payload: bytes) -> bytes:
+        """Send one request and wait for its reply's payload."""
+        inbox = b"_INBOX.bench.%d.%d" % (id(self), len(subject))
+        self.socket.sendall(
+            b"SUB %s 9999\r\nPUB %s %s %d\r\n%s\r\n" % (inbox, subject, inbox, len(payload), payload)
+        )
+        while True:
+            line, _, rest = self.buffer.partition(b"\r\n")
+            if rest or b"\r\n" in self.buffer:
+                if line.startswith((b"MSG ", b"HMSG ")):
+                    size = int(line.rsplit(b" ", 1)[1])
+                    while len(rest) < size + 2:
+                        rest += self.socket.recv(65536)
+                    self.buffer = rest[size + 2 :]
+                    self.socket.sendall(b"UNSUB 9999\r\n")
+                    return rest[:size]
+                self.buffer = rest
+                continue
+            self.buffer += self.socket.recv(65536)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class Client:
+    """A STAN client on a link of its own."""
+
+    def __init__(self, port: int, client_id: bytes, cluster: bytes = b"test-cluster") -> None:
+        self.link = Link(port)
+        self.cluster = cluster
+        self.client_id = client_id
+        self.connection_id = b"conn-" + client_id
+        heartbeat = b"_INBOX.hb." + client_id
+        self.link.socket.sendall(b"SUB %s 1\r\n" % heartbeat)
+        request = field(1, client_id) + field(2, heartbeat) + b"\x18\x01" + field(4, self.connection_id)
+        answer = self.link.request(b"_STAN.discover." + cluster, request)
+        if b"_STAN.pub" not in answer:
+            raise RuntimeError(f"connect refused: {answer!r}")
+
+    def publish_frames(self, channel: bytes, count: int, size: int, first: int = 0) -> bytes:
+        """The bytes of `count` publishes with `size` bytes of data each, acks to `_STAN.acks.<client>`."""
+        data = b"x" * size
+        frames = bytearray()
+        for index in range(first, first + count):
+            guid = b"%022d" % index
+            payload = (
+                field(1, self.client_id)
+                + field(2, guid)
+                + field(3, channel)
+                + field(5, data)
+                + field(6, self.connection_id)
+            )
+            frames += b"PUB _STAN.pub.%s.%s _STAN.acks.%s %d\r\n%s\r\n" % (
+                self.cluster, channel, self.client_id, len(payload), payload,
+            )  # fmt: skip
+        return bytes(frames)
+
+    def subscribe(self, channel: bytes, max_in_flight: int, start_first: bool = True) -> bytes:
+        """Subscribe with sid 2; returns the ack inbox."""
+        inbox = b"_INBOX.msgs." + self.client_id
+        self.link.socket.sendall(b"SUB %s 2\r\n" % inbox)
+        request = (
+            field(1, self.client_id)
+            + field(2, channel)
+            + field(4, inbox)
+            + b"\x28" + varint(max_in_flight)
+            + b"\x30\x1e"
+            + (b"\x50\x04" if start_first else b"")
+        )  # fmt: skip
+        answer = self.link.request(b"_STAN.sub." + self.cluster, request)
+        if answer[:1] != b"\x12":
+            raise RuntimeError(f"subscribe refused: {answer!r}")
+        return answer[2 : 2 + answer[1]]
+
+
+class Counter(threading.Thread):
+    """Reads a socket to the end of `expected` messages, counting them by their frames' first word."""
+
+    def __init__(self, link: Link, expected: int) -> None:
+        super().__init__(daemon=True)
+        self.link = link
+        self.expected = expected
+        self.count = 0
+        self.start()
+
+    def run(self) -> None:
+        tail = b""
+        while self.count < self.expected:
+            chunk = self.link.socket.recv(1 << 20)
+            if not chunk:
+                return
+            data = tail + chunk
+            self.count += data.count(b"MSG _")
+            tail = data[-4:] if not data.endswith(b"\n") else b""
+
+
+class Acker(threading.Thread):
+    """Receives deliveries on sid 2 and acks each, in batches as they come."""
+
+    def __init__(self, client: Client, channel: bytes, ack_inbox: bytes, expected: int) -> None:
+        super().__init__(daemon=True)
+        self.client = client
+        self.expected = expected
+        self.count = 0
+        self._head = b"PUB " + ack_inbox + b" "
+        self._subject = field(1, channel)
+        self.start()
+
+    def run(self) -> None:
+        buffer = b""
+        link = self.client.link
+        while self.count < self.expected:
+            chunk = link.socket.recv(1 << 20)
+            if not chunk:
+                return
+            buffer += chunk
+            position = 0
+            out = bytearray()
+            while True:
+                end = buffer.find(b"\r\n", position)
+                if end < 0:
+                    break
+                line = buffer[position:end]
+                if not line.startswith(b"MSG "):
+                    position = end + 2
+                    continue
+                size = int(line[line.rindex(b" ") + 1 :])
+                if len(buffer) < end + 4 + size:
+                    break
+                position = end + 4 + size
+                # Field 1 of MsgProto is the sequence: the varint behind its key.
+                stop = end + 3
+                while buffer[stop] & 0x80:
+                    stop += 1
+                ack = self._subject + b"\x10" + buffer[end + 3 : stop + 1]
+                out += b"%s%d\r\n%s\r\n" % (self._head, len(ack), ack)
+                self.count += 1
+            buffer = buffer[position:]
+            if out:
+                link.socket.sendall(out)
+
+
+@contextlib.contextmanager
+def connected(port: int, client_id: bytes) -> Iterator[Client]:
+    client = Client(port, client_id)
+    try:
+        yield client
+    finally:
+        client.link.close()
