@@ -309,7 +309,7 @@ class NatsServerProcess:
         while True:
             run = self._run
             assert run is not None
-            await run.exited
+            await asyncio.wait({run.exited})  # cancelling the watch must not cancel this future
             loop = asyncio.get_running_loop()
             _logger.error("nats-server [%d] ended unexpectedly (%s): restarting it", run.process.pid, _why_ended(run))
             if loop.time() - run.since >= STABLE_AFTER_S:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -66,7 +65,6 @@ class FakeNats:
         answers_pings: whether PING gets a PONG.
         drops_at_once: whether a connection is closed right after its handshake.
         reads: whether anything is read after the handshake.
-        tls: upgrade to TLS after INFO, or before it if `tls_first`.
     """
 
     def __init__(self, **info: object) -> None:
@@ -77,8 +75,6 @@ class FakeNats:
         self.answers_pings = True
         self.drops_at_once = False
         self.reads = True
-        self.tls: ssl.SSLContext | None = None
-        self.tls_first = False
         self.peers: asyncio.Queue[Peer] = asyncio.Queue()
         self.connect_times: list[float] = []
         self.port = 0
@@ -94,8 +90,7 @@ class FakeNats:
     async def start(self) -> None:
         """Listen; again at the same port after `stop`."""
         self._stopping.clear()
-        context = self.tls if self.tls_first else None
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=context)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -136,8 +131,6 @@ class FakeNats:
             await peer.writer.drain()
             if self.info_chunk_bytes < len(info):
                 await asyncio.sleep(0)
-        if self.tls is not None and not self.tls_first:
-            await peer.writer.start_tls(self.tls)
         is_known = False
         while True:
             line = await peer.reader.readline()

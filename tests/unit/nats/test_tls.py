@@ -1,20 +1,26 @@
-"""Upgrading the link to TLS, against a scripted server with a certificate made for the test."""
+"""Upgrading the link to TLS, against a real nats-server with a certificate made for the test."""
 
 from __future__ import annotations
 
 import shutil
 import ssl
 import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from nats_streaming.errors import NatsLinkError
+from nats_streaming.nats.embedded_options import EmbeddedOptions
+from nats_streaming.nats.server_process import NatsServerProcess
 from nats_streaming.nats.urls import ServerUrl
 from tests.unit.nats.conftest import Run
-from tests.unit.nats.fake_nats import FakeNats, RecordingLink, serving
+from tests.unit.nats.fake_nats import RecordingLink, serving
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+
+Server = Callable[..., AbstractAsyncContextManager[NatsServerProcess]]
 
 
 @pytest.fixture(scope="session")
@@ -35,141 +41,152 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def server_context(certificate: tuple[Path, Path]) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(*certificate)
-    return context
-
-
-@pytest.fixture
-def client_context(certificate: tuple[Path, Path]) -> ssl.SSLContext:
+def context(certificate: tuple[Path, Path]) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(certificate[0]))
 
 
-def test_a_server_that_requires_tls(run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
+@pytest.fixture
+def tls_server(certificate: tuple[Path, Path]) -> Server:
+    @asynccontextmanager
+    async def start(tls: str = "", text: str = "") -> AsyncIterator[NatsServerProcess]:
+        config = f'{text}\ntls {{ cert_file: "{certificate[0]}", key_file: "{certificate[1]}", {tls} }}'
+        server = NatsServerProcess(EmbeddedOptions(host="127.0.0.1", port=-1, config_text=config))
+        await server.start()
+        try:
+            yield server
+        finally:
+            await server.stop()
+
+    return start
+
+
+def test_a_server_that_requires_tls(run: Run, tls_server: Server, context: ssl.SSLContext) -> None:
     async def main() -> None:
-        server = FakeNats(tls_required=True)
-        server.tls = server_context
-        async with serving(server):
-            link = RecordingLink(server.url, ssl_context=client_context)
+        async with tls_server() as server:
+            link = RecordingLink(server.client_url, ssl_context=context)
             link.connection.subscribe(b"a", 1)
             await link.connection.connect()
-            peer = await server.peer()
-            assert peer.connect["tls_required"] is True
-            assert peer.writer.get_extra_info("ssl_object") is not None
-            await peer.line(b"SUB")
-            peer.send(b"MSG a 1 300000\r\n" + b"x" * 300_000 + b"\r\n")
+            assert link.connection.info.tls_required
+            payload = bytes(range(256)) * 2000
+            link.connection.write(b"PUB a %d\r\n%b\r\n" % (len(payload), payload))
             while not link.sink.messages:
                 await link.seen("chunk", link.count("chunk") + 1)
-            link.connection.write(b"PUB a 2\r\nhi\r\n")
-            await link.connection.flush()
-            await peer.line(b"PUB")
-            peer.drop()  # and again after a loss
-            await server.peer()
-            await link.seen("connected", 2)
+            assert link.sink.messages == [(1, b"a", b"", payload, 0)]
             await link.connection.close()
 
     run(main())
 
 
-def test_back_pressure_and_pausing_work_through_tls(
-    run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext
-) -> None:
+def test_it_reconnects(run: Run, tls_server: Server, context: ssl.SSLContext) -> None:
     async def main() -> None:
-        server = FakeNats(tls_required=True)
-        server.tls = server_context
-        async with serving(server):
-            link = RecordingLink(server.url, ssl_context=client_context, write_high_bytes=1000, write_low_bytes=100)
+        async with tls_server() as server:
+            link = RecordingLink(server.client_url, ssl_context=context, reconnect_wait_s=0.02)
             await link.connection.connect()
-            peer = await server.peer()
-            link.connection.pause_reading()
-            peer.send(b"MSG a 1 1\r\nx\r\n")
-            link.connection.resume_reading()
-            await link.seen("chunk")
-            link.connection.write((b"x" * 998 + b"\r\n") * 4000)
-            await link.seen("writable", 2)
-            assert [value for name, value in link.events if name == "writable"][:2] == [False, True]
+            assert server._run is not None
+            server._run.process.kill()
+            await link.seen("connected", 2)
+            await link.connection.flush()
             await link.connection.close()
 
     run(main())
 
 
-@pytest.mark.parametrize("available", [True, False])
-def test_a_tls_url(run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext, available: bool) -> None:
+def test_back_pressure_and_pausing(run: Run, tls_server: Server, context: ssl.SSLContext) -> None:
     async def main() -> None:
-        server = FakeNats(tls_available=available)
-        server.tls = server_context if available else None
-        async with serving(server):
-            link = RecordingLink(ServerUrl("127.0.0.1", server.port, "tls"), ssl_context=client_context)
-            if available:
-                await link.connection.connect()
-            else:
+        async with tls_server() as server:
+            link = RecordingLink(
+                server.client_url, ssl_context=context, write_high_bytes=100_000, write_low_bytes=1000
+            )
+            link.connection.subscribe(b"b", 1)
+            await link.connection.connect()
+            link.connection.pause_reading()
+            while link.connection.is_writable:  # TLS counts what waits behind a full socket only
+                link.connection.write((b"PUB a 998\r\n" + b"x" * 998 + b"\r\n") * 1000 + b"PUB b 0\r\n\r\n")
+            assert await link.seen("writable", 1) is False
+            assert await link.seen("writable", 2) is True
+            assert link.sink.messages == []
+            link.connection.resume_reading()
+            while not link.sink.messages:
+                await link.seen("chunk", link.count("chunk") + 1)
+            await link.connection.close()
+
+    run(main())
+
+
+def test_a_tls_url(run: Run, tls_server: Server, context: ssl.SSLContext) -> None:
+    async def main() -> None:
+        async with tls_server(text="allow_non_tls: true") as server:
+            plain = RecordingLink(server.client_url)
+            await plain.connection.connect()
+            assert plain.connection.info.tls_available
+            await plain.connection.close()
+            link = RecordingLink(ServerUrl("127.0.0.1", server.port, "tls"), ssl_context=context)
+            await link.connection.connect()
+            await link.connection.close()
+            refused = RecordingLink(ServerUrl("127.0.0.1", server.port, "tls"))
+            with pytest.raises(NatsLinkError, match="^tls: failed to verify certificate: self"):
+                await refused.connection.connect()
+
+    run(main())
+
+
+def test_tls_demanded_of_a_server_without(run: Run) -> None:
+    async def main() -> None:
+        async with serving() as server:
+            for link in (
+                RecordingLink(ServerUrl("127.0.0.1", server.port, "tls")),
+                RecordingLink(server.url, tls_required=True),
+            ):
                 with pytest.raises(NatsLinkError, match="^nats: secure connection not available$"):
                     await link.connection.connect()
-            await link.connection.close()
 
     run(main())
 
 
-def test_an_unknown_certificate(run: Run, server_context: ssl.SSLContext) -> None:
+def test_an_unknown_certificate(run: Run, tls_server: Server) -> None:
     async def main() -> None:
-        server = FakeNats(tls_required=True)
-        server.tls = server_context
-        async with serving(server):
-            link = RecordingLink(server.url, password="secret")
+        async with tls_server() as server:
             with pytest.raises(NatsLinkError, match="^tls: failed to verify certificate: "):
-                await link.connection.connect()
+                await RecordingLink(server.client_url).connection.connect()
 
     run(main())
 
 
-def test_the_name_to_verify(run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
+def test_the_name_to_verify(run: Run, tls_server: Server, context: ssl.SSLContext) -> None:
     async def main() -> None:
-        server = FakeNats(tls_required=True)
-        server.tls = server_context
-        async with serving(server):
-            good = RecordingLink(server.url, ssl_context=client_context, tls_hostname="nats.test")
+        async with tls_server() as server:
+            good = RecordingLink(server.client_url, ssl_context=context, tls_hostname="nats.test")
             await good.connection.connect()
             await good.connection.close()
-            bad = RecordingLink(server.url, ssl_context=client_context, tls_hostname="other.test")
+            bad = RecordingLink(server.client_url, ssl_context=context, tls_hostname="other.test")
             with pytest.raises(NatsLinkError, match="^tls: failed to verify certificate: "):
                 await bad.connection.connect()
 
     run(main())
 
 
-def test_handshake_first(run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
+def test_our_certificate_is_asked_for(
+    run: Run, tls_server: Server, context: ssl.SSLContext, certificate: tuple[Path, Path]
+) -> None:
     async def main() -> None:
-        server = FakeNats(tls_required=True)
-        server.tls, server.tls_first = server_context, True
-        async with serving(server):
-            link = RecordingLink(
-                server.url, ssl_context=client_context, tls_required=True, tls_handshake_first=True
-            )
+        async with tls_server(f'ca_file: "{certificate[0]}", verify: true') as server:
+            with pytest.raises(NatsLinkError):
+                await RecordingLink(server.client_url, ssl_context=context).connection.connect()
+            mutual = ssl.create_default_context(cafile=str(certificate[0]))
+            mutual.load_cert_chain(*certificate)
+            link = RecordingLink(server.client_url, ssl_context=mutual)
             await link.connection.connect()
-            assert (await server.peer()).connect["tls_required"] is True
             await link.connection.close()
 
     run(main())
 
 
-def test_nothing_sent_before_the_upgrade_counts(
-    run: Run, server_context: ssl.SSLContext, client_context: ssl.SSLContext
-) -> None:
+def test_handshake_first(run: Run, tls_server: Server, context: ssl.SSLContext) -> None:
     async def main() -> None:
-        server = FakeNats(tls_required=True)
-        server.tls = server_context
-        # A half frame injected behind INFO must not swallow the beginning of what is encrypted.
-        server.raw_info = b'INFO {"tls_required":true}\r\nMSG a 1 100\r\nxx'
-        async with serving(server):
-            link = RecordingLink(server.url, ssl_context=client_context)
-            try:
-                await link.connection.connect()
-            except NatsLinkError:
-                pass  # the injected bytes may also have broken the handshake itself
-            else:
-                await link.connection.flush()
-            assert link.sink.messages == []
+        async with tls_server("handshake_first: true") as server:
+            link = RecordingLink(server.client_url, ssl_context=context, tls_required=True, tls_handshake_first=True)
+            await link.connection.connect()
+            await link.connection.flush()
             await link.connection.close()
 
     run(main())
