@@ -32,6 +32,10 @@ cdef class Segment:
     cpdef Py_ssize_t delete(self, long long sequence) except -1
     cpdef Py_ssize_t size_at(self, Py_ssize_t index) noexcept
     cpdef long long timestamp_at(self, Py_ssize_t index) noexcept
+    @cython.locals(found=Py_ssize_t, index=Py_ssize_t)
+    cpdef Py_ssize_t live_count(self, long long first, long long last) noexcept
+    @cython.locals(found=Py_ssize_t, index=Py_ssize_t)
+    cpdef Py_ssize_t live_size(self, long long first, long long last) noexcept
     @cython.locals(offset=Py_ssize_t)
     cpdef int put_encoded(self, ByteBuffer out, Py_ssize_t index) except -1
     @cython.locals(index=Py_ssize_t, offset=Py_ssize_t)

@@ -132,6 +132,21 @@ class Segment:
         """Timestamp of a slot in Unix nanoseconds; the index must be in range."""
         return self.timestamps[index]
 
+    def live_count(self, first: int, last: int) -> int:
+        """Messages from `first` to `last`, which must be slots; holes are not counted."""
+        found = 0
+        for index in range(first - self.base, last - self.base + 1):
+            if self.lengths[index]:
+                found += 1
+        return found
+
+    def live_size(self, first: int, last: int) -> int:
+        """Encoded bytes from `first` to `last`, which must be slots."""
+        found = 0
+        for index in range(first - self.base, last - self.base + 1):
+            found += self.lengths[index]
+        return found
+
     def put_encoded(self, out: ByteBuffer, index: int) -> None:
         """Write the message of a slot as it is stored; the index must be in range."""
         offset = self.offsets[index]

@@ -40,12 +40,21 @@ class StoredSubscription:
 class StoredChannel:
     """The messages and subscriptions of a channel.
 
-    `first` is `last + 1` when every message has gone; both are 0 while nothing was ever stored.
+    A store that keeps messages elsewhere leaves `segments` empty and fills in the rest.
+
+    Attributes:
+        first: `last + 1` when every message has gone; both are 0 while nothing was ever stored.
+        count: messages that exist, holes not counted.
+        size: their encoded bytes, without what a store counts beside.
+        last_timestamp_ns: of the newest message ever stored, 0 if it is not known.
     """
 
     segments: list[Segment] = field(default_factory=list)
     first: int = 0
     last: int = 0
+    count: int = 0
+    size: int = 0
+    last_timestamp_ns: int = 0
     subscriptions: dict[int, StoredSubscription] = field(default_factory=dict)
 
     def add(self, segment: Segment, first: int, last: int) -> None:
@@ -61,11 +70,18 @@ class StoredChannel:
             self.segments.append(segment)
         if self.first == 0:
             self.first = first
+        self._count(segment, first, last, 1)
         self.last = last
+        self.last_timestamp_ns = max(self.last_timestamp_ns, segment.timestamp_at(last - segment.base))
 
     def trim(self, first: int) -> None:
         """Let go of every message before `first`."""
-        self.first = max(self.first, min(first, self.last + 1))
+        first = max(self.first, min(first, self.last + 1))
+        for segment in self.segments:
+            if segment.base >= first:
+                break
+            self._count(segment, max(self.first, segment.base), min(first, segment.base + len(segment)) - 1, -1)
+        self.first = first
         keep = 0
         while keep < len(self.segments) and self.segments[keep].base + len(self.segments[keep]) <= self.first:
             keep += 1
@@ -75,7 +91,13 @@ class StoredChannel:
         for sequence in sequences:
             segment = self.segment_of(sequence)
             if segment is not None:
+                self._count(segment, sequence, sequence, -1)
                 segment.delete(sequence)
+
+    def _count(self, segment: Segment, first: int, last: int, sign: int) -> None:
+        """Count the messages from `first` to `last` in (1) or out (-1)."""
+        self.count += sign * segment.live_count(first, last)
+        self.size += sign * segment.live_size(first, last)
 
     def segment_of(self, sequence: int) -> Segment | None:
         """The segment that has a sequence which exists or is a hole, None otherwise."""
