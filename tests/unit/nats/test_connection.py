@@ -172,10 +172,7 @@ def test_messages_and_chunks(run: Run) -> None:
         async with linked() as (_, link, peer):
             link.connection.subscribe(b"a.>", 7)
             assert await peer.line(b"SUB") == b"SUB a.> 7"
-            peer.send(
-                b"MSG a.b 7 2\r\nhi\r\nMSG a.c 7 re.ply 0\r\n\r\n"
-                b"HMSG a.d 7 16 16\r\nNATS/1.0 503\r\n\r\n\r\n"
-            )
+            peer.send(b"MSG a.b 7 2\r\nhi\r\nMSG a.c 7 re.ply 0\r\n\r\nHMSG a.d 7 16 16\r\nNATS/1.0 503\r\n\r\n\r\n")
             await link.seen("chunk")
             assert link.sink.messages == [
                 (7, b"a.b", b"", b"hi", 0),
@@ -235,7 +232,7 @@ def test_invalid_subjects_are_refused(run: Run) -> None:
     async def main() -> None:
         async with linked() as (_, link, peer):
             for subject in (b"", b"a b", b"a\r\nPING", b"_STAN.discover."):
-                with pytest.raises(NatsLinkError, match="^nats: invalid subject$"):
+                with pytest.raises(NatsLinkError, match=r"^nats: invalid subject$"):
                     link.connection.subscribe(subject, 1)
             await link.connection.flush()
             assert not [line for line in peer.lines_so_far() if line.startswith(b"SUB")]
@@ -536,7 +533,10 @@ def test_attempts_are_spaced(run: Run) -> None:
             async with asyncio.timeout(PATIENCE_S):
                 while len(server.connect_times) < 4:
                     await asyncio.sleep(0.001)
-            gaps = [after - before for before, after in zip(server.connect_times[1:], server.connect_times[2:], strict=False)]
+            gaps = [
+                after - before
+                for before, after in zip(server.connect_times[1:], server.connect_times[2:], strict=False)
+            ]
             assert min(gaps) >= 0.045
 
     run(main())
@@ -571,7 +571,9 @@ def test_other_servers_are_learnt_and_tried_first(run: Run) -> None:
 def test_a_removed_server_is_forgotten(run: Run) -> None:
     async def main() -> None:
         async with linked() as (server, link, peer):
-            peer.send(b'INFO {"connect_urls":["10.9.9.9:1","10.9.9.8:1"]}\r\nINFO {"connect_urls":["10.9.9.8:1"]}\r\nPING\r\n')
+            peer.send(
+                b'INFO {"connect_urls":["10.9.9.9:1","10.9.9.8:1"]}\r\nINFO {"connect_urls":["10.9.9.8:1"]}\r\nPING\r\n'
+            )
             await peer.line(b"PONG")
             assert [url.host for url in link.connection.urls] == [server.url.host, "10.9.9.8"]
 

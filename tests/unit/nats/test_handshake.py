@@ -55,7 +55,9 @@ def test_credentials_of_the_options() -> None:
 
 
 def test_a_frame_is_one_line_whatever_the_password() -> None:
-    frame = connect_frame(LinkOptions("n", user="a\r\nPUB x 0", password="\n"), ServerUrl("h", 1), ServerInfo(), tls=False)
+    frame = connect_frame(
+        LinkOptions("n", user="a\r\nPUB x 0", password="\n"), ServerUrl("h", 1), ServerInfo(), tls=False
+    )
     assert frame.count(b"\r\n") == 1
 
 
@@ -81,9 +83,7 @@ def test_info_of_a_server() -> None:
         b'{"server_id":"S","server_name":"N","version":"2.11.1","headers":true,"max_payload":99,"tls_required":true,'
         b'"nonce":"x","client_id":7,"ldm":true,"connect_urls":["a:1",5,"b:2"],"unknown":{}}'
     )
-    assert parse_info(text) == ServerInfo(
-        99, "S", "N", "2.11.1", True, True, False, "x", 7, True, ["a:1", "b:2"]
-    )
+    assert parse_info(text) == ServerInfo(99, "S", "N", "2.11.1", True, True, False, "x", 7, True, ["a:1", "b:2"])
 
 
 def test_info_with_fields_of_a_wrong_type() -> None:

@@ -94,9 +94,7 @@ def test_it_reconnects(run: Run, tls_server: Server, context: ssl.SSLContext) ->
 def test_back_pressure_and_pausing(run: Run, tls_server: Server, context: ssl.SSLContext) -> None:
     async def main() -> None:
         async with tls_server() as server:
-            link = RecordingLink(
-                server.client_url, ssl_context=context, write_high_bytes=100_000, write_low_bytes=1000
-            )
+            link = RecordingLink(server.client_url, ssl_context=context, write_high_bytes=100_000, write_low_bytes=1000)
             link.connection.subscribe(b"b", 1)
             await link.connection.connect()
             link.connection.pause_reading()
@@ -124,7 +122,7 @@ def test_a_tls_url(run: Run, tls_server: Server, context: ssl.SSLContext) -> Non
             await link.connection.connect()
             await link.connection.close()
             refused = RecordingLink(ServerUrl("127.0.0.1", server.port, "tls"))
-            with pytest.raises(NatsLinkError, match="^tls: failed to verify certificate: self"):
+            with pytest.raises(NatsLinkError, match=r"^tls: failed to verify certificate: self"):
                 await refused.connection.connect()
 
     run(main())
@@ -137,7 +135,7 @@ def test_tls_demanded_of_a_server_without(run: Run) -> None:
                 RecordingLink(ServerUrl("127.0.0.1", server.port, "tls")),
                 RecordingLink(server.url, tls_required=True),
             ):
-                with pytest.raises(NatsLinkError, match="^nats: secure connection not available$"):
+                with pytest.raises(NatsLinkError, match=r"^nats: secure connection not available$"):
                     await link.connection.connect()
 
     run(main())
@@ -146,7 +144,7 @@ def test_tls_demanded_of_a_server_without(run: Run) -> None:
 def test_an_unknown_certificate(run: Run, tls_server: Server) -> None:
     async def main() -> None:
         async with tls_server() as server:
-            with pytest.raises(NatsLinkError, match="^tls: failed to verify certificate: "):
+            with pytest.raises(NatsLinkError, match=r"^tls: failed to verify certificate: "):
                 await RecordingLink(server.client_url).connection.connect()
 
     run(main())
@@ -159,7 +157,7 @@ def test_the_name_to_verify(run: Run, tls_server: Server, context: ssl.SSLContex
             await good.connection.connect()
             await good.connection.close()
             bad = RecordingLink(server.client_url, ssl_context=context, tls_hostname="other.test")
-            with pytest.raises(NatsLinkError, match="^tls: failed to verify certificate: "):
+            with pytest.raises(NatsLinkError, match=r"^tls: failed to verify certificate: "):
                 await bad.connection.connect()
 
     run(main())

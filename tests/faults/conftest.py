@@ -1,0 +1,3 @@
+from tests.unit.nats.conftest import run
+
+__all__ = ["run"]
