@@ -93,7 +93,8 @@ def main() -> None:
     times = [start_seconds() * 1000 for _ in range(options.rounds)]
     print(f"spawn to first connect: median {statistics.median(times):.0f} ms ({min(times):.0f}..{max(times):.0f})")
     ours, nats = idle_memory(options.subscriptions, options.channels)
-    print(f"{options.subscriptions} subscriptions on {options.channels} channels: {ours:.0f} MB, nats-server {nats:.0f} MB")
+    idle = f"{options.subscriptions} subscriptions on {options.channels} channels"
+    print(f"{idle}: {ours:.0f} MB, nats-server {nats:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
 from typing import Any
@@ -19,6 +20,7 @@ from nats_streaming.server.options import Options
 _log = logging.getLogger("nats_streaming")
 
 EXIT_FAILED = 1
+EXIT_BUG = 2
 EXIT_TERMINATED = 128 + 15
 _GC_THRESHOLD = 100_000  # no garbage arises per message; what requests leave behind can wait
 
@@ -30,7 +32,7 @@ def run(options: Options) -> int:
         options: checked ones.
 
     Returns:
-        Exit status: 0 after SIGINT, 143 after SIGTERM, 1 when it could not start.
+        Exit status: 0 after SIGINT, 143 after SIGTERM, 1 when it could not start, 2 after SIGQUIT or a bug.
     """
     from nats_streaming.streaming.nuid import new_nuid
 
@@ -83,8 +85,15 @@ def _loop_factory() -> Any:
 async def _serve(options: Options, child: NatsServerProcess | None) -> int:
     from nats_streaming.server.streaming_server import StreamingServer
 
-    stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    server = StreamingServer(options, child, SystemClock())
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_log_exception)
+    stopped: asyncio.Future[int] = loop.create_future()
+
+    def on_bug(text: str) -> None:
+        _log.critical("%s", text)
+        _end(stopped, EXIT_BUG)
+
+    server = StreamingServer(options, child, SystemClock(), on_bug)
     try:
         await server.start()
         _install_signals(stopped, child)
@@ -106,6 +115,7 @@ def _install_signals(stopped: asyncio.Future[int], child: NatsServerProcess | No
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, _end, stopped, 0)
     loop.add_signal_handler(signal.SIGTERM, _end, stopped, EXIT_TERMINATED)
+    loop.add_signal_handler(signal.SIGQUIT, _dump_and_die)
     loop.add_signal_handler(signal.SIGUSR1, _reopen_log)
     loop.add_signal_handler(signal.SIGUSR2, lambda: None)
     loop.add_signal_handler(signal.SIGHUP, _reload, child)
@@ -114,6 +124,19 @@ def _install_signals(stopped: asyncio.Future[int], child: NatsServerProcess | No
 def _end(stopped: asyncio.Future[int], status: int) -> None:
     if not stopped.done():
         stopped.set_result(status)
+
+
+def _log_exception(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What nobody awaited: it belongs in the log, not on a stream of its own."""
+    _log.error("bug: %s", context.get("message"), exc_info=context.get("exception"))
+
+
+def _dump_and_die() -> None:
+    """Show where every thread is, and end without any clean-up."""
+    import faulthandler
+
+    faulthandler.dump_traceback()
+    os._exit(EXIT_BUG)
 
 
 def _reopen_log() -> None:

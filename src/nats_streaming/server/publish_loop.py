@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from nats_streaming.constants import NS_PER_SECOND, NS_PER_US
@@ -34,8 +35,14 @@ class PublishLoop:
         failure: the last commit's error text, "" when it succeeded.
     """
 
-    def __init__(self, engine: Engine, store: Store, io_sleep_time_us: int) -> None:
+    def __init__(self, engine: Engine, store: Store, io_sleep_time_us: int, on_bug: Callable[[str], None]) -> None:
+        """
+        Args:
+            on_bug: called when committing has ended for good by an error that is ours: without commits
+                nothing may be answered, so the process must not pretend to serve.
+        """
         self.failure = ""
+        self._on_bug = on_bug
         self._engine = engine
         self._store = store
         self._io_sleep_s = io_sleep_time_us * NS_PER_US / NS_PER_SECOND
@@ -177,9 +184,9 @@ class PublishLoop:
         self._arm_timer()
 
     def _on_committer_end(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            # A bug: without commits nothing may be answered, so the process must not pretend to serve.
-            self._loop.call_exception_handler({"message": "commit loop", "exception": task.exception(), "task": task})
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("bug: committing ended in an error", exc_info=error)
+            self._on_bug(f"committing ended in an error: {error!r}")
 
     # Reading.
 

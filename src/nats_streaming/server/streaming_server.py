@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from nats_streaming.clock import Clock
 from nats_streaming.nats.connection import NatsConnection
@@ -32,11 +33,15 @@ class StreamingServer:
     A later `start` needs a new object: what a store or a link has closed is not opened again.
     """
 
-    def __init__(self, options: Options, child: NatsServerProcess | None, clock: Clock) -> None:
+    def __init__(
+        self, options: Options, child: NatsServerProcess | None, clock: Clock, on_bug: Callable[[str], None]
+    ) -> None:
         """
         Args:
             child: the embedded nats-server, perhaps spawned already; None connects to `nats_server_url`.
+            on_bug: called when the server cannot go on because of an error of ours.
         """
+        self._on_bug = on_bug
         self._options = options
         self._child = child
         self._clock = clock
@@ -73,7 +78,7 @@ class StreamingServer:
             info,
             self._clock,
         )
-        self._loop = loop = PublishLoop(engine, self._store, options.io_sleep_time_us)
+        self._loop = loop = PublishLoop(engine, self._store, options.io_sleep_time_us, self._on_bug)
         self._link = link = NatsConnection(
             self._urls(),
             engine.inlet,

@@ -211,8 +211,9 @@ class Clients:
             client.heartbeat_timer.cancel()
         if self.by_id.get(client.info.id) is client:
             del self.by_id[client.info.id]
-        # A later client with the same connection ID has taken the entry over, and loses it here: as the original.
-        self.by_connection.pop(client.info.connection_id, None)
+        # A later client with the same connection ID has taken the entry over, and keeps it.
+        if self.by_connection.get(client.info.connection_id) is client:
+            del self.by_connection[client.info.connection_id]
         self._context.inlet.forget_identities()
 
     # Heartbeats.

@@ -6,9 +6,12 @@ Knows no clock: the engine says what time it is.
 from __future__ import annotations
 
 import heapq
+import logging
 from collections.abc import Callable
 from itertools import count
 from typing import Any
+
+_log = logging.getLogger("nats_streaming")
 
 
 class Timer:
@@ -68,6 +71,10 @@ class TimerQueue:
             due.append(heapq.heappop(heap))
         for timer in due:
             callback, arguments = timer.callback, timer.arguments
-            if callback is not None:
-                timer.cancel()
+            if callback is None:
+                continue
+            timer.cancel()
+            try:
                 callback(*arguments)
+            except Exception:  # noqa: BLE001 - a bug in one must not take the other due timers with it
+                _log.exception("bug: a timer ended in an error")
