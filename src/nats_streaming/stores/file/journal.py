@@ -1,0 +1,440 @@
+"""The journal of the FILE store: batches in the order of their commits, all channels in one file.
+
+    <root>/journal.<n>.stan
+    file    := header frame*
+    header  := "STANJRNL" version(u32) first(u64) crc(u32 of the 20 bytes before)
+    frame   := length(u32) crc(u32 of length, number and payload) number(u64) payload
+    payload := one batch (stores.batch)                                    integers little-endian
+
+A commit is one write and one sync. Files are read in the order of `n`; the numbers of the frames go on from
+one file to the next. `first` of a file voids, in all files before it, the frames with that number and above:
+so a batch whose commit failed stays void although its bytes may have reached the disk, and a file that
+repeats everything replaces the files before it in one rename. Files are removed from the oldest on, one
+after the other on stable storage, when what they hold is safe in the channel files.
+
+An incomplete last frame is a commit that never returned: it is dropped. Anything else that is not a frame is
+damage: what follows it is used, the file is kept aside as `journal.<n>.stan.damaged`, and it is reported.
+
+It knows nothing of what a batch means. One thread appends; another may cut.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import re
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from nats_streaming.errors import CorruptionError
+from nats_streaming.stores.batch import MAGIC as BATCH_MAGIC
+from nats_streaming.stores.file.file_io import File, Files
+
+_log = logging.getLogger("nats_streaming")
+
+MAGIC: Final = b"STANJRNL"
+VERSION: Final = 1
+
+_HEADER = struct.Struct("<8sIQI")
+_FRAME = struct.Struct("<IIQ")
+_CHECKED = struct.Struct("<IQ")
+_NAME = re.compile(r"journal\.([1-9][0-9]*)\.stan\Z")
+_NEW = ".new"
+_DAMAGED = ".damaged"
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
+
+
+class Batch(NamedTuple):
+    """One committed batch as it lies in the journal."""
+
+    number: int
+    payload: bytes
+
+
+@dataclass(slots=True)
+class _JournalFile:
+    """A file on disk: frames `first` to `last`, `last` being `first - 1` while there is none."""
+
+    path: Path
+    index: int
+    first: int
+    last: int
+    size: int = 0
+
+
+@dataclass(slots=True)
+class _Found:
+    """What reading one file has shown."""
+
+    file: _JournalFile
+    batches: list[Batch] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)
+    tail_at: int = -1  # where an incomplete end begins, -1 for none
+    has_header: bool = True
+
+
+def header(first: int) -> bytes:
+    """The beginning of a file whose frames count from `first`."""
+    checked = struct.pack("<8sIQ", MAGIC, VERSION, first)
+    return checked + struct.pack("<I", zlib.crc32(checked))
+
+
+def frame(number: int, payload: bytes) -> bytes:
+    """One frame, ready to be written."""
+    return _FRAME.pack(len(payload), _crc(number, payload), number) + payload
+
+
+def _crc(number: int, payload: bytes | memoryview) -> int:
+    return zlib.crc32(payload, zlib.crc32(_CHECKED.pack(len(payload), number)))
+
+
+class Journal:
+    """Batches `oldest` to `last` are in the files; a failed `append` leaves nothing behind that counts.
+
+    Attributes:
+        size: bytes in all files.
+        file_size: bytes in the file that is being written.
+        last: number of the newest batch, 0 when there was none.
+    """
+
+    def __init__(self, root: Path, files: Files, *, sync: bool, strict: bool = False) -> None:
+        """
+        Args:
+            root: directory of the journal, which exists.
+            sync: whether `append` waits for stable storage.
+            strict: whether damage is an error, not only reported.
+        """
+        self.size = 0
+        self.file_size = 0
+        self.last = 0
+        self._root = root
+        self._files = files
+        self._sync = sync
+        self._strict = strict
+        self._lock = threading.Lock()
+        self._kept: list[_JournalFile] = []  # the last one is being written while `_file` is open
+        self._file: File | None = None
+        self._next_index = 1
+        self._rotate = False
+        self._suspect = False
+
+    # Reading.
+
+    def replay(self) -> Iterator[Batch]:
+        """Read what is there, oldest first; once, before the first `append`.
+
+        Raises:
+            CorruptionError: damage, when `strict`.
+            OSError: a file cannot be read.
+        """
+        self._remove_unfinished()
+        paths = self._paths()
+        firsts = {path: _first_of(self._files.read(path, 0, _HEADER.size)) for path in paths}
+        expected = 0
+        for position, path in enumerate(paths):
+            later = [first for first in (firsts[other] for other in paths[position + 1 :]) if first]
+            void_from = min(later, default=0)
+            found = self._read_file(path)
+            self._next_index = found.file.index + 1
+            if void_from:
+                found.batches = [batch for batch in found.batches if batch.number < void_from]
+            self._judge(found, expected, void_from, is_last=position == len(paths) - 1)
+            if found.batches:
+                expected = found.batches[-1].number + 1
+                found.file.last = self.last = found.batches[-1].number
+            self._kept.append(found.file)
+            self.size += found.file.size
+            yield from found.batches
+
+    def _remove_unfinished(self) -> None:
+        for name in self._files.list(self._root):
+            if name.endswith(_NEW) and _NAME.match(name[: -len(_NEW)]):
+                self._files.remove(self._root / name)
+
+    def _paths(self) -> list[Path]:
+        found = [name for name in self._files.list(self._root) if _NAME.match(name)]
+        return [self._root / name for name in sorted(found, key=_index_of)]
+
+    def _read_file(self, path: Path) -> _Found:
+        content = self._files.read(path)
+        first = _first_of(content)
+        found = _Found(_JournalFile(path, _index_of(path.name), first, first - 1, len(content)))
+        if not first:
+            found.has_header = False
+        position = _HEADER.size if first else 0
+        view = memoryview(content)
+        expected = first
+        while position < len(content):
+            batch = _frame_at(view, position)
+            if batch is not None and batch.number >= expected:
+                if expected and batch.number > expected:
+                    found.damage.append(f"batches {expected} to {batch.number - 1} are missing at offset {position}")
+                found.batches.append(batch)
+                expected = batch.number + 1
+                position += _FRAME.size + len(batch.payload)
+                continue
+            following = _find_frame(content, view, position + 1, expected)
+            if following < 0:
+                found.tail_at = position
+                break
+            found.damage.append(f"{following - position} bytes at offset {position} are no batch")
+            position = following
+        return found
+
+    def _judge(self, found: _Found, expected: int, void_from: int, *, is_last: bool) -> None:
+        """Tell damage from what a crash or a failed commit leaves."""
+        path, size = found.file.path, found.file.size
+        reached = found.batches[-1].number + 1 if found.batches else max(found.file.first, expected)
+        if found.batches and expected and found.batches[0].number > expected:
+            found.damage.insert(0, f"batches {expected} to {found.batches[0].number - 1} before it are missing")
+        if void_from and reached < void_from and (reached or found.tail_at >= 0):
+            where = found.tail_at if found.tail_at >= 0 else size
+            found.damage.append(f"batches {reached} to {void_from - 1} are missing from offset {where} on")
+        elif is_last and found.tail_at >= 0:
+            complete = found.has_header and _is_whole(self._files.read(path, found.tail_at))
+            lost = size - found.tail_at
+            if complete:
+                # As long as a whole frame: more likely damage than a write that was cut off.
+                found.damage.append(f"the last batch, {lost} bytes at offset {found.tail_at}, has a wrong CRC")
+            else:
+                _log.warning("Journal %s: dropped an unfinished commit, %d bytes at offset %d", path, lost, found.tail_at)
+        if not found.has_header and (found.batches or not is_last):
+            found.damage.insert(0, "the header is no header")
+        if found.damage:
+            self._report(found)
+
+    def _report(self, found: _Found) -> None:
+        text = f"journal {found.file.path} is damaged: {'; '.join(found.damage)}"
+        if self._strict:
+            raise CorruptionError(text)
+        aside = found.file.path.with_name(found.file.path.name + _DAMAGED)
+        _log.error("%s. What can be read is used; the file is kept as %s", text[0].upper() + text[1:], aside)
+        self._files.write(aside, self._files.read(found.file.path))
+
+    # Writing.
+
+    def append(self, payload: bytes) -> int:
+        """Make one batch durable.
+
+        Returns:
+            Its number.
+
+        Raises:
+            OSError: it does not count, now and after a restart, unless the server ends before the next
+                `append` has succeeded; then it may come back. A later `append` begins a fresh file.
+        """
+        number = self.last + 1
+        written = frame(number, payload)
+        if self._file is None:
+            self._begin_file(number, written)
+        elif self._rotate and self._may_rotate(number, written):
+            pass
+        else:
+            try:
+                self._file.write(written)
+                if self._sync:
+                    self._file.sync()
+            except OSError as error:
+                self._abandon(error)
+                raise
+            self.file_size += len(written)
+            with self._lock:
+                self._kept[-1].size = self.file_size
+                self.size += len(written)
+        self.last = number
+        with self._lock:
+            self._kept[-1].last = number
+        return number
+
+    def rotate(self) -> int:
+        """Let the next batch begin a new file.
+
+        Returns:
+            The number up to which `cut` will then remove files.
+        """
+        self._rotate = self._file is not None
+        return self.last
+
+    def _may_rotate(self, number: int, written: bytes) -> bool:
+        """Begin a new file with this frame; False when there is no descriptor for it, and the old one goes on."""
+        old = self._file
+        try:
+            self._begin_file(number, written)
+        except OSError as error:
+            if error.errno in _NO_DESCRIPTOR:
+                return False
+            raise
+        if old is not None:
+            old.close()
+        return True
+
+    def _begin_file(self, number: int, written: bytes) -> None:
+        if self._suspect:
+            self._replace_all()
+            self._suspect = False
+        index = self._next_index
+        path = self._root / f"journal.{index}.stan"
+        begun = header(number) + written
+        file = self._files.create(path)
+        try:
+            file.write(begun)
+            if self._sync:
+                file.sync()
+                self._files.sync_directory(self._root)
+        except OSError:
+            self._discard(file, path)
+            self._next_index += 1
+            raise
+        self._next_index += 1
+        self._file = file
+        self._rotate = False
+        self.file_size = len(begun)
+        with self._lock:
+            self._kept.append(_JournalFile(path, index, number, number, len(begun)))
+            self.size += len(begun)
+
+    def _discard(self, file: File, path: Path) -> None:
+        """Remove a file that could not be begun; one that stays is void all the same."""
+        try:
+            file.close()
+            self._files.remove(path)
+        except OSError as error:
+            _log.warning("Journal: %s could not be removed: %s", path, error)
+
+    def _abandon(self, error: OSError) -> None:
+        """Never write to this file again: it is not known what of it is on the disk.
+
+        A file that found no room is sound up to there. After any other error nothing of it is trusted.
+        """
+        file, self._file = self._file, None
+        self._suspect = self._suspect or error.errno not in _NO_ROOM
+        _log.error("Journal: a commit failed, going on in a fresh file: %s", error)
+        if file is not None:
+            try:
+                file.close()
+            except OSError as failure:
+                _log.warning("Journal: closing %s: %s", self._kept[-1].path, failure)
+
+    def _replace_all(self) -> None:
+        """Write every batch that is still needed into one fresh file, which replaces the others."""
+        with self._lock:
+            old = [file for file in self._kept if file.last >= file.first]
+        if not old:
+            return
+        index = self._next_index
+        path = self._root / f"journal.{index}.stan"
+        unfinished = path.with_name(path.name + _NEW)
+        needed: dict[int, bytes] = {}
+        for file in old:
+            for batch in self._read_file(file.path).batches:
+                if file.first <= batch.number <= file.last:
+                    needed[batch.number] = batch.payload
+        first, last = old[0].first, old[-1].last
+        if len(needed) != last - first + 1:
+            # What the system still gives us is not what was written. The disk may yet have it: leave it alone.
+            _log.error("Journal: %d batches cannot be read again to copy them", last - first + 1 - len(needed))
+            return
+        self._next_index += 1
+        content = b"".join([header(first), *(frame(number, needed[number]) for number in sorted(needed))])
+        copy = self._files.create(unfinished)
+        try:
+            copy.write(content)
+            copy.sync()
+            copy.close()
+            self._files.rename(unfinished, path)
+            self._files.sync_directory(self._root)
+        except OSError:
+            self._discard(copy, unfinished)
+            raise
+        with self._lock:
+            self._kept = [file for file in self._kept if file.index > index]
+            self._kept.append(_JournalFile(path, index, first, last, len(content)))
+            self.size = sum(file.size for file in self._kept)
+        for file in old:
+            try:
+                self._files.remove(file.path)
+            except OSError as error:
+                _log.warning("Journal: %s could not be removed: %s", file.path, error)
+
+    # Removing.
+
+    def cut(self, number: int) -> None:
+        """Remove the files that hold nothing above `number`; the one being written stays.
+
+        Raises:
+            OSError: a file could not be removed; call again.
+        """
+        while True:
+            with self._lock:
+                oldest = self._kept[0] if self._kept else None
+                if oldest is None or oldest.last > number or (self._file is not None and len(self._kept) == 1):
+                    return
+            try:
+                self._files.remove(oldest.path)
+            except FileNotFoundError:
+                pass
+            if self._sync:
+                self._files.sync_directory(self._root)
+            with self._lock:
+                self._kept.remove(oldest)
+                self.size -= oldest.size
+
+    def close(self) -> None:
+        """Release the file. What is in the journal stays there unless it was cut."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+
+def _index_of(name: str) -> int:
+    match = _NAME.match(name)
+    assert match is not None
+    return int(match[1])
+
+
+def _first_of(content: bytes) -> int:
+    """The number in a header, 0 when it is none that we know."""
+    if len(content) < _HEADER.size:
+        return 0
+    magic, version, first, crc = _HEADER.unpack_from(content)
+    if magic != MAGIC or crc != zlib.crc32(content[: _HEADER.size - 4]):
+        return 0
+    if version != VERSION:
+        raise CorruptionError(f"journal version {version} is not known here (supports {VERSION})")
+    return int(first)
+
+
+def _frame_at(view: memoryview, position: int) -> Batch | None:
+    """The frame at `position`, None when there is no whole and sound one."""
+    if len(view) - position < _FRAME.size:
+        return None
+    length, crc, number = _FRAME.unpack_from(view, position)
+    start = position + _FRAME.size
+    if number == 0 or length > len(view) - start:
+        return None
+    payload = view[start : start + length]
+    return Batch(number, bytes(payload)) if _crc(number, payload) == crc else None
+
+
+def _find_frame(content: bytes, view: memoryview, position: int, expected: int) -> int:
+    """Where the next sound frame begins at `position` or later, -1 when none does."""
+    while True:
+        payload = content.find(BATCH_MAGIC, position + _FRAME.size)
+        if payload < 0:
+            return -1
+        position = payload - _FRAME.size
+        batch = _frame_at(view, position)
+        if batch is not None and batch.number >= expected:
+            return position
+        position += 1
+
+
+def _is_whole(tail: bytes) -> bool:
+    """Whether a frame that fails its CRC is at least as long as it says."""
+    return len(tail) >= _FRAME.size and len(tail) >= _FRAME.size + int(_FRAME.unpack_from(tail)[0])
