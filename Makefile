@@ -1,0 +1,79 @@
+# A command per chore. `make run` and `make test` are all a newcomer needs; CONTRIBUTING.md explains the rest.
+#
+#   make run ARGS="-p 4333 -cid my-cluster"     arguments for the server
+#   make test PYTEST_ARGS="-x -k durable"       arguments for pytest
+#   make test PYTHON=python3.13                 which Python makes the environment (after `make clean`)
+
+PYTHON ?= python3
+ARGS ?=
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# What the compiled package is made from. Directories are listed too, since removing a file only touches its directory.
+INPUTS := setup.py pyproject.toml $(shell find src -not -path '*/__pycache__*' -not -path '*.egg-info*')
+
+BENCHES ?= $(filter-out bench/__init__.py bench/loadgen.py,$(wildcard bench/*.py))
+
+# The sources as they are, and no bytecode beside them: nothing built ever lies in src/.
+PLAIN := PYTHONPATH=src PYTHONPYCACHEPREFIX=$(CURDIR)/build/pycache
+
+.PHONY: run setup test test-compiled test-plain check tidy interop faults bench docs ci clean
+
+run: $(VENV)/installed
+	@exec $(BIN)/nats-streaming-server $(ARGS)
+
+setup: $(VENV)/equipped
+
+# The plain run comes first, so that the closing line of the whole is the last one.
+test: test-plain test-compiled
+
+test-compiled: $(VENV)/equipped
+	$(BIN)/python -m pytest tests/unit tests/tidy tests/conformance tests/faults tests/interop $(PYTEST_ARGS)
+
+test-plain: $(VENV)/equipped
+	$(PLAIN) $(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+
+check: $(VENV)/equipped
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --quiet tests/tidy
+
+tidy interop faults: $(VENV)/equipped
+	$(BIN)/python -m pytest tests/$@ $(PYTEST_ARGS)
+
+# Each measures, prints and judges nothing: bench/README.md says what the numbers mean.
+bench: $(VENV)/equipped
+	@set -e; for bench in $(BENCHES); do echo "== $$bench"; $(BIN)/python $$bench $(ARGS); done
+
+# Pages that are made from the source.
+docs: $(VENV)/installed
+	$(BIN)/python -m tools.options_page
+
+ci:
+	bash .ci/run
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+
+# An environment, and in it our package as a wheel, with what it needs to run. Compiled modules whose sources did not
+# change are taken from build/; the plain files there go first, or a deleted module would be installed again.
+$(VENV)/installed: $(INPUTS) | $(VENV)/created
+	@echo "building and installing nats-streaming-server, which takes about a minute the first time"
+	@if [ -d build ]; then find build -path 'build/lib*' -type f -name '*.p*' -delete; fi
+	$(PIP) install .
+	@touch $@
+
+# What tests and checks need beside it. Older versions of pip know no dependency groups.
+$(VENV)/equipped: $(VENV)/installed
+	$(PIP) install --upgrade 'pip>=25.1'
+	$(PIP) install --group test --group dev
+	@touch $@
+
+$(VENV)/created:
+	@$(PYTHON) tools/preflight.py
+	$(PYTHON) -m venv $(VENV)
+	@touch $@

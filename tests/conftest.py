@@ -1,0 +1,17 @@
+"""For all tests: say in the header which build of which installation is under test."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nats_streaming
+from nats_streaming.server.version import build_kind
+
+
+def pytest_report_header() -> list[str]:
+    lines = [
+        f"nats_streaming {nats_streaming.__version__}, {build_kind()} build: {Path(nats_streaming.__file__).parent}"
+    ]
+    other = os.environ.get("STAN_SERVER_UNDER_TEST")
+    return [*lines, f"server under test: {other}"] if other else lines

@@ -1,0 +1,57 @@
+"""What an installed distribution promises: its version, its executable, its public names."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from importlib import metadata
+
+import pytest
+
+import nats_streaming
+from nats_streaming.stores.registry import ENTRY_POINT_GROUP
+
+from .checkout import ROOT
+
+DISTRIBUTION = "nats-streaming-server"
+
+PUBLIC_NAMES = {
+    "nats_streaming": ["__version__"],
+    "nats_streaming.stores.api": ["API_VERSION", "Capabilities", "Store", "StoreFactory"],
+    "nats_streaming.stores.batch": [
+        "Acked", "ChannelCreated", "ChannelRemoved", "ClientPut", "ClientRemoved", "Deleted", "Messages", "Record",
+        "Sent", "ServerPut", "SubscriptionPut", "SubscriptionRemoved", "Trimmed", "decode_batch", "encode_batch",
+    ],
+    "nats_streaming.stores.segment": ["Segment"],
+    "nats_streaming.stores.state": ["StoreState"],
+    "nats_streaming.errors": ["ConfigError", "CorruptionError", "StoreError", "StreamingError"],
+    "nats_streaming.testing.fake_clock": ["FakeClock"],
+}  # fmt: skip
+"""What others may build on. Removing one breaks them: it takes a new API version and a line in CHANGELOG.md."""
+
+
+def test_versions_agree() -> None:
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest
+    assert metadata.version(DISTRIBUTION) == nats_streaming.__version__ == newest[1]
+
+
+def test_the_executable_is_the_one_clients_spawn() -> None:
+    (script,) = (
+        entry
+        for entry in metadata.distribution(DISTRIBUTION).entry_points
+        if entry.group == "console_scripts" and entry.name == "nats-streaming-server"
+    )
+    assert callable(script.load())
+
+
+def test_every_registered_store_can_be_loaded() -> None:
+    ours = [entry for entry in metadata.distribution(DISTRIBUTION).entry_points if entry.group == ENTRY_POINT_GROUP]
+    assert [entry.name for entry in ours] == ["MEMORY"]
+    assert all(callable(entry.load()) for entry in ours)
+
+
+@pytest.mark.parametrize("module", PUBLIC_NAMES)
+def test_public_names_are_there(module: str) -> None:
+    found = importlib.import_module(module)
+    assert not [name for name in PUBLIC_NAMES[module] if not hasattr(found, name)]
