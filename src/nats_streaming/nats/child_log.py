@@ -11,11 +11,9 @@ from __future__ import annotations
 import logging
 import re
 
+from nats_streaming.constants import TRACE
 from nats_streaming.errors import ConfigError
 from nats_streaming.nats.urls import split_host_port
-
-TRACE = 5
-"""Level of protocol traces, below DEBUG."""
 
 _LEVELS = {
     b"INF": logging.INFO,

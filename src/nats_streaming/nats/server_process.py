@@ -139,11 +139,12 @@ class NatsServerProcess:
         """
         Args:
             options: what to run; copied.
-            on_restarted: called after a crashed nats-server is ready again, at its old port.
+            on_restarted: called after a crashed nats-server is ready again, at its old port; may be set later,
+                for instance to the `retry_now` of a link made meanwhile.
         """
         self.restart_count = 0
         self._options = replace(options)
-        self._on_restarted = on_restarted
+        self.on_restarted = on_restarted
         self._binary = ""
         self._config: PrivateConfig | None = None
         self._run: _Run | None = None
@@ -326,7 +327,7 @@ class NatsServerProcess:
                 break
             self.restart_count += 1
             _logger.warning("nats-server [%d] restarted", self._run.process.pid)
-            self._on_restarted()
+            self.on_restarted()
 
     def _close_config(self) -> None:
         if self._config is not None:

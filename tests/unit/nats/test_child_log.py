@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from nats_streaming.nats.child_log import TRACE, ChildLog
+from nats_streaming.constants import TRACE
+from nats_streaming.nats.child_log import ChildLog
 
 START = b"""[7350] 2026/11/23 04:04:00.324887 [INF] Starting nats-server
 [7350] 2026/11/23 04:04:00.324887 [INF]   ID:       NBXYY
