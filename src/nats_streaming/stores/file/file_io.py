@@ -33,6 +33,7 @@ PRIVATE_MODE = 0o600
 DIRECTORY_MODE = 0o777
 _BINARY = getattr(os, "O_BINARY", 0)
 _CLOSE_ON_EXEC = getattr(os, "O_CLOEXEC", 0)
+_sync_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 _HAS_POSITIONED = hasattr(os, "pread")
 
 
@@ -97,6 +98,11 @@ class File:
                 asking again may succeed without anything being there.
         """
         self._files.system("sync", self.path, os.fsync, self._descriptor)
+        self.unsynced = False
+
+    def sync_data(self) -> None:
+        """Like `sync`, without what only tells when the file was changed: cheaper where the system knows the difference."""
+        self._files.system("sync", self.path, _sync_data, self._descriptor)
         self.unsynced = False
 
     def size(self) -> int:

@@ -22,16 +22,16 @@ from __future__ import annotations
 
 import errno
 import logging
+import os.path
 import re
 import struct
 import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, NamedTuple
 
-from nats_streaming.errors import CorruptionError
+from nats_streaming.errors import CorruptionError, StoreError
 from nats_streaming.stores.batch import MAGIC as BATCH_MAGIC
 from nats_streaming.stores.file.file_io import File, Files
 
@@ -61,7 +61,7 @@ class Batch(NamedTuple):
 class _JournalFile:
     """A file on disk: frames `first` to `last`, `last` being `first - 1` while there is none."""
 
-    path: Path
+    path: str
     index: int
     first: int
     last: int
@@ -103,7 +103,7 @@ class Journal:
         last: number of the newest batch, 0 when there was none.
     """
 
-    def __init__(self, root: Path, files: Files, *, sync: bool, strict: bool = False) -> None:
+    def __init__(self, root: str, files: Files, *, sync: bool, strict: bool = False) -> None:
         """
         Args:
             root: directory of the journal, which exists.
@@ -131,11 +131,11 @@ class Journal:
 
         Raises:
             CorruptionError: damage, when `strict`.
-            OSError: a file cannot be read.
+            StoreError: a file cannot be read.
         """
         self._remove_unfinished()
         paths = self._paths()
-        firsts = {path: _first_of(self._files.read(path, 0, _HEADER.size)) for path in paths}
+        firsts = {path: self._first_in(path) for path in paths}
         expected = 0
         for position, path in enumerate(paths):
             later = [first for first in (firsts[other] for other in paths[position + 1 :]) if first]
@@ -153,18 +153,25 @@ class Journal:
             yield from found.batches
 
     def _remove_unfinished(self) -> None:
-        for name in self._files.list(self._root):
+        for name in self._files.listdir(self._root):
             if name.endswith(_NEW) and _NAME.match(name[: -len(_NEW)]):
-                self._files.remove(self._root / name)
+                self._files.unlink(os.path.join(self._root, name))
 
-    def _paths(self) -> list[Path]:
-        found = [name for name in self._files.list(self._root) if _NAME.match(name)]
-        return [self._root / name for name in sorted(found, key=_index_of)]
+    def _paths(self) -> list[str]:
+        found = [name for name in self._files.listdir(self._root) if _NAME.match(name)]
+        return [os.path.join(self._root, name) for name in sorted(found, key=_index_of)]
 
-    def _read_file(self, path: Path) -> _Found:
-        content = self._files.read(path)
+    def _first_in(self, path: str) -> int:
+        file = self._files.open_read(path)
+        try:
+            return _first_of(file.pread(0, _HEADER.size))
+        finally:
+            file.close()
+
+    def _read_file(self, path: str) -> _Found:
+        content = self._files.read_whole(path)
         first = _first_of(content)
-        found = _Found(_JournalFile(path, _index_of(path.name), first, first - 1, len(content)))
+        found = _Found(_JournalFile(path, _index_of(os.path.basename(path)), first, first - 1, len(content)))
         if not first:
             found.has_header = False
         position = _HEADER.size if first else 0
@@ -197,13 +204,11 @@ class Journal:
             where = found.tail_at if found.tail_at >= 0 else size
             found.damage.append(f"batches {reached} to {void_from - 1} are missing from offset {where} on")
         elif is_last and found.tail_at >= 0:
-            complete = found.has_header and _is_whole(self._files.read(path, found.tail_at))
             lost = size - found.tail_at
-            if complete:
-                # As long as a whole frame: more likely damage than a write that was cut off.
-                found.damage.append(f"the last batch, {lost} bytes at offset {found.tail_at}, has a wrong CRC")
-            else:
-                _log.warning("Journal %s: dropped an unfinished commit, %d bytes at offset %d", path, lost, found.tail_at)
+            _log.warning("Journal %s: dropped an unfinished commit, %d bytes at offset %d", path, lost, found.tail_at)
+            if found.has_header and _is_whole(self._files.read_whole(path)[found.tail_at :]):
+                # Either a power loss or damage to what was committed: nothing on the disk tells which.
+                self._keep_aside(path)
         if not found.has_header and (found.batches or not is_last):
             found.damage.insert(0, "the header is no header")
         if found.damage:
@@ -213,9 +218,17 @@ class Journal:
         text = f"journal {found.file.path} is damaged: {'; '.join(found.damage)}"
         if self._strict:
             raise CorruptionError(text)
-        aside = found.file.path.with_name(found.file.path.name + _DAMAGED)
-        _log.error("%s. What can be read is used; the file is kept as %s", text[0].upper() + text[1:], aside)
-        self._files.write(aside, self._files.read(found.file.path))
+        _log.error("%s. What can be read of it is used", text[0].upper() + text[1:])
+        self._keep_aside(found.file.path)
+
+    def _keep_aside(self, path: str) -> None:
+        aside = path + _DAMAGED
+        _log.warning("A copy of %s is kept as %s", path, aside)
+        copy = self._files.open_new(aside)
+        try:
+            copy.write(self._files.read_whole(path))
+        finally:
+            copy.close()
 
     # Writing.
 
@@ -226,7 +239,7 @@ class Journal:
             Its number.
 
         Raises:
-            OSError: it does not count, now and after a restart, unless the server ends before the next
+            StoreError: it does not count, now and after a restart, unless the server ends before the next
                 `append` has succeeded; then it may come back. A later `append` begins a fresh file.
         """
         number = self.last + 1
@@ -239,8 +252,8 @@ class Journal:
             try:
                 self._file.write(written)
                 if self._sync:
-                    self._file.sync()
-            except OSError as error:
+                    self._file.sync_data()
+            except StoreError as error:
                 self._abandon(error)
                 raise
             self.file_size += len(written)
@@ -266,8 +279,8 @@ class Journal:
         old = self._file
         try:
             self._begin_file(number, written)
-        except OSError as error:
-            if error.errno in _NO_DESCRIPTOR:
+        except StoreError as error:
+            if _errno_of(error) in _NO_DESCRIPTOR:
                 return False
             raise
         if old is not None:
@@ -279,15 +292,15 @@ class Journal:
             self._replace_all()
             self._suspect = False
         index = self._next_index
-        path = self._root / f"journal.{index}.stan"
+        path = os.path.join(self._root, f"journal.{index}.stan")
         begun = header(number) + written
-        file = self._files.create(path)
+        file = self._files.open_new(path)
         try:
             file.write(begun)
             if self._sync:
                 file.sync()
                 self._files.sync_directory(self._root)
-        except OSError:
+        except StoreError:
             self._discard(file, path)
             self._next_index += 1
             raise
@@ -299,26 +312,26 @@ class Journal:
             self._kept.append(_JournalFile(path, index, number, number, len(begun)))
             self.size += len(begun)
 
-    def _discard(self, file: File, path: Path) -> None:
+    def _discard(self, file: File, path: str) -> None:
         """Remove a file that could not be begun; one that stays is void all the same."""
         try:
             file.close()
-            self._files.remove(path)
-        except OSError as error:
+            self._files.unlink(path)
+        except StoreError as error:
             _log.warning("Journal: %s could not be removed: %s", path, error)
 
-    def _abandon(self, error: OSError) -> None:
+    def _abandon(self, error: StoreError) -> None:
         """Never write to this file again: it is not known what of it is on the disk.
 
         A file that found no room is sound up to there. After any other error nothing of it is trusted.
         """
         file, self._file = self._file, None
-        self._suspect = self._suspect or error.errno not in _NO_ROOM
+        self._suspect = self._suspect or _errno_of(error) not in _NO_ROOM
         _log.error("Journal: a commit failed, going on in a fresh file: %s", error)
         if file is not None:
             try:
                 file.close()
-            except OSError as failure:
+            except StoreError as failure:
                 _log.warning("Journal: closing %s: %s", self._kept[-1].path, failure)
 
     def _replace_all(self) -> None:
@@ -328,8 +341,8 @@ class Journal:
         if not old:
             return
         index = self._next_index
-        path = self._root / f"journal.{index}.stan"
-        unfinished = path.with_name(path.name + _NEW)
+        path = os.path.join(self._root, f"journal.{index}.stan")
+        unfinished = path + _NEW
         needed: dict[int, bytes] = {}
         for file in old:
             for batch in self._read_file(file.path).batches:
@@ -342,14 +355,14 @@ class Journal:
             return
         self._next_index += 1
         content = b"".join([header(first), *(frame(number, needed[number]) for number in sorted(needed))])
-        copy = self._files.create(unfinished)
+        copy = self._files.open_new(unfinished)
         try:
             copy.write(content)
             copy.sync()
             copy.close()
             self._files.rename(unfinished, path)
             self._files.sync_directory(self._root)
-        except OSError:
+        except StoreError:
             self._discard(copy, unfinished)
             raise
         with self._lock:
@@ -358,8 +371,8 @@ class Journal:
             self.size = sum(file.size for file in self._kept)
         for file in old:
             try:
-                self._files.remove(file.path)
-            except OSError as error:
+                self._files.unlink(file.path)
+            except StoreError as error:
                 _log.warning("Journal: %s could not be removed: %s", file.path, error)
 
     # Removing.
@@ -368,19 +381,16 @@ class Journal:
         """Remove the files that hold nothing above `number`; the one being written stays.
 
         Raises:
-            OSError: a file could not be removed; call again.
+            StoreError: a file could not be removed; call again.
         """
         while True:
             with self._lock:
                 oldest = self._kept[0] if self._kept else None
                 if oldest is None or oldest.last > number or (self._file is not None and len(self._kept) == 1):
                     return
-            try:
-                self._files.remove(oldest.path)
-            except FileNotFoundError:
-                pass
-            if self._sync:
-                self._files.sync_directory(self._root)
+            self._files.unlink(oldest.path)
+            # One after the other: a file that came back without those behind it would undo what they changed.
+            self._files.sync_directory(self._root)
             with self._lock:
                 self._kept.remove(oldest)
                 self.size -= oldest.size
@@ -390,6 +400,11 @@ class Journal:
         file, self._file = self._file, None
         if file is not None:
             file.close()
+
+
+def _errno_of(error: StoreError) -> int:
+    cause = error.__cause__
+    return cause.errno or 0 if isinstance(cause, OSError) else 0
 
 
 def _index_of(name: str) -> int:
