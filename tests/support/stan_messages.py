@@ -56,6 +56,18 @@ _MESSAGES: dict[str, str] = {
     "CloseResponse": "1 bytes error",
     # Not spoken by clients: servers send it to each other, on the publish and ack subjects.
     "CtrlMsg": "1 int32 MsgType, 2 bytes ServerID, 3 bytes Data, 4 bytes RefID",
+    # Not sent at all: what the stores keep.
+    "ServerInfo": (
+        "1 bytes ClusterID, 2 bytes Discovery, 3 bytes Publish, 4 bytes Subscribe, 5 bytes Unsubscribe, 6 bytes Close, "
+        "7 bytes SubClose, 8 bytes AcksSubs, 9 bytes NodeID"
+    ),
+    "ClientInfo": (
+        "1 bytes ID, 2 bytes HbInbox, 3 bytes ConnID, 4 int32 Protocol, 5 int32 PingInterval, 6 int32 PingMaxOut"
+    ),
+    "SubState": (
+        "1 uint64 ID, 2 bytes clientID, 3 bytes qGroup, 4 bytes inbox, 5 bytes ackInbox, 6 int32 maxInFlight, "
+        "7 int32 ackWaitInSecs, 8 bytes durableName, 9 uint64 lastSent, 10 bool isDurable, 11 bool isClosed"
+    ),
 }
 
 GARBAGE = [
@@ -111,6 +123,9 @@ UnsubscribeRequest: Any = _CLASSES["UnsubscribeRequest"]
 CloseRequest: Any = _CLASSES["CloseRequest"]
 CloseResponse: Any = _CLASSES["CloseResponse"]
 CtrlMsg: Any = _CLASSES["CtrlMsg"]
+ServerInfo: Any = _CLASSES["ServerInfo"]
+ClientInfo: Any = _CLASSES["ClientInfo"]
+SubState: Any = _CLASSES["SubState"]
 
 
 def decode_canonical(message_class: Any, payload: bytes) -> StanMessage:

@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return f"build: {build_kind()}, seed: {config.stash[_SEED]} (--seed N repeats one)"
+    return f"unit tests: {build_kind()} build, seed: {config.stash[_SEED]} (--seed N repeats one)"
 
 
 @pytest.fixture

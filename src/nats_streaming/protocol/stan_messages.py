@@ -101,7 +101,7 @@ class AckMessage:
 def length_field(number: int, value: bytes) -> bytes:
     """A length-delimited field, key and length included."""
     out = ByteBuffer()
-    out.put_byte(number << 3 | _LENGTH)
+    out.put_varint(number << 3 | _LENGTH)
     out.put_varint(len(value))
     out.put(value)
     return out.take()
