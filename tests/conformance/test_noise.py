@@ -26,7 +26,7 @@ SUBJECTS = {
 }
 
 
-async def work(world: World, stop: asyncio.Event) -> int:
+async def work(world: World, begun: asyncio.Event, stop: asyncio.Event) -> int:
     """Publish, receive and ack until told to stop; everything must come through in order. The number of messages."""
     client = await world.client()
     channel = world.channel()
@@ -38,15 +38,18 @@ async def work(world: World, stop: asyncio.Event) -> int:
         assert [delivery.data for delivery in deliveries] == [b"%d" % (count + index) for index in range(10)]
         count += 10
         await client.ping()
+        begun.set()
     return count
 
 
 async def make_noise_beside_work(world: World, frames: list[tuple[str, bytes]]) -> None:
     """Send the frames, half of them as requests, and check that neither the work nor the server suffers."""
     nats = await world.nats()
-    stop = asyncio.Event()
-    working = asyncio.create_task(work(world, stop))
+    begun, stop = asyncio.Event(), asyncio.Event()
+    working = asyncio.create_task(work(world, begun, stop))
     try:
+        async with asyncio.timeout(10):
+            await begun.wait()
         inbox = nats.new_inbox()
         nats.subscribe(inbox, lambda _: None)
         for index, (subject, payload) in enumerate(frames):

@@ -5,9 +5,10 @@ cdef int _CR, _LF, _SPACE, _TAB
 
 
 cdef class MessageSink:
-    cpdef int on_message(self, bytearray data, long sid, Py_ssize_t subject_start, Py_ssize_t subject_stop,
-                         Py_ssize_t reply_start, Py_ssize_t reply_stop, Py_ssize_t payload_start,
-                         Py_ssize_t payload_stop, int status) except -1
+    # Returns an object so that a subclass written in plain Python may return None.
+    cpdef on_message(self, bytearray data, long sid, Py_ssize_t subject_start, Py_ssize_t subject_stop,
+                     Py_ssize_t reply_start, Py_ssize_t reply_stop, Py_ssize_t payload_start,
+                     Py_ssize_t payload_stop, int status)
 
 
 cdef class NatsReader:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 from nats_streaming.clock import Clock
+from nats_streaming.errors import NatsServerError
 from nats_streaming.nats.connection import NatsConnection
 from nats_streaming.nats.handshake import LinkOptions
 from nats_streaming.nats.server_process import NatsServerProcess
@@ -89,9 +90,15 @@ class StreamingServer:
             on_writable=loop.on_writable,
         )
         loop.attach(link)
+        if self._child is not None:
+            self._child.on_restarted = link.retry_now
         for subject, sid in engine.context.subjects.internal():
             link.subscribe(subject, sid)
         await link.connect()
+        if self._child is not None and link.info.server_id != self._child.server_id:
+            raise NatsServerError(
+                f"another NATS server answers at {self._child.client_url}, not the one that was started here"
+            )
         _log.info("%s", recovered_line(None if recovered is None else len(recovered.channels)))
         await refuse_second_server(engine, loop)
         _log.debug("Did not detect another server instance")

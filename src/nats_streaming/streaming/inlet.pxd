@@ -38,9 +38,9 @@ cdef class Inlet(MessageSink):
     cdef public list acked
 
     @cython.locals(token="long long")
-    cpdef int on_message(self, bytearray data, long sid, Py_ssize_t subject_start, Py_ssize_t subject_stop,
+    cpdef on_message(self, bytearray data, long sid, Py_ssize_t subject_start, Py_ssize_t subject_stop,
                          Py_ssize_t reply_start, Py_ssize_t reply_stop, Py_ssize_t payload_start,
-                         Py_ssize_t payload_stop, int status) except -1
+                         Py_ssize_t payload_stop, int status)
     @cython.locals(message=PublishMessage, channel=Channel, sequence="long long", cycle=Cycle)
     cdef publish(self, bytearray data, Py_ssize_t subject_start, Py_ssize_t subject_stop, Py_ssize_t reply_start,
                      Py_ssize_t reply_stop, Py_ssize_t start, Py_ssize_t stop)
