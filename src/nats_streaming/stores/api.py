@@ -69,7 +69,12 @@ class Store(Protocol):
         ...
 
     def stage(self, records: Sequence[Record]) -> None:
-        """Take over one batch for the next `commit`. The store may keep the segments, not change them."""
+        """Take over one batch for the next `commit`. The store may keep the segments, not change them.
+
+        Records are applied in their order; what names an unknown channel, subscription, client or sequence is
+        ignored. A batch may come twice, and changes nothing then. Messages under known sequences that are not
+        those known replace them and all behind them: they follow a commit that failed.
+        """
         ...
 
     async def commit(self) -> None:
@@ -86,7 +91,8 @@ class Store(Protocol):
 
         Args:
             first: a sequence that the engine believes to exist.
-            count: wanted slots; a store may give fewer or more, at least one.
+            count: wanted slots; a store may give fewer or more, at least one. It must give fewer when the
+                messages are large: about SEGMENT_BYTES, however many slots are wanted.
 
         Returns:
             A segment that contains `first`, as a hole if that is missing; None when neither it nor

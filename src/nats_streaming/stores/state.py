@@ -47,6 +47,7 @@ class StoredChannel:
         count: messages that exist, holes not counted.
         size: their encoded bytes, without what a store counts beside.
         last_timestamp_ns: of the newest message ever stored, 0 if it is not known.
+        last_subscription_id: the highest ever used, because IDs are not used again.
     """
 
     segments: list[Segment] = field(default_factory=list)
@@ -55,12 +56,22 @@ class StoredChannel:
     count: int = 0
     size: int = 0
     last_timestamp_ns: int = 0
+    last_subscription_id: int = 0
     subscriptions: dict[int, StoredSubscription] = field(default_factory=dict)
 
     def add(self, segment: Segment, first: int, last: int) -> None:
-        """Take `first` to `last` over: the segment itself where it can be kept, a copy otherwise."""
+        """Take `first` to `last` over: the segment itself where it can be kept, a copy otherwise.
+
+        What is known already is skipped. Other messages under known sequences replace those and all behind
+        them: they came with a commit that failed, after which the engine used the sequences again.
+        """
         if first <= self.last:
-            first = self.last + 1
+            if self.segments and self.segments[-1] is segment:
+                self._follow_shared_tail(segment)
+                first = self.last + 1
+            else:
+                first = self._first_difference(segment, first, last)
+                self._cut_back(first)
         if first > last:
             return
         tail = self.segments[-1] if self.segments else None
@@ -73,6 +84,38 @@ class StoredChannel:
         self._count(segment, first, last, 1)
         self.last = last
         self.last_timestamp_ns = max(self.last_timestamp_ns, segment.timestamp_at(last - segment.base))
+
+    def _first_difference(self, segment: Segment, first: int, last: int) -> int:
+        for sequence in range(max(first, self.first), min(last, self.last) + 1):
+            mine = self.segment_of(sequence)
+            known = mine.message(sequence) if mine is not None else None
+            given = segment.message(sequence)
+            if known is not None and given is not None and known != given:
+                return sequence
+        return self.last + 1
+
+    def _cut_back(self, first: int) -> None:
+        """Forget every message from `first` on."""
+        while self.segments and self.segments[-1].base + len(self.segments[-1]) > first:
+            segment = self.segments[-1]
+            start = max(first, segment.base)
+            end = min(self.last, segment.base + len(segment) - 1)
+            self._count(segment, max(start, self.first), end, -1)
+            if start > segment.base:
+                segment.truncate(first - segment.base)
+            else:
+                self.segments.pop()
+        self.last = min(self.last, first - 1)
+
+    def _follow_shared_tail(self, tail: Segment) -> None:
+        """The engine may have taken messages back out of a segment that it shares with us."""
+        end = tail.base + len(tail) - 1
+        if end < self.last:
+            self.last = end
+            self.count = self.size = 0
+            for segment in self.segments:
+                end = min(self.last, segment.base + len(segment) - 1)
+                self._count(segment, max(segment.base, self.first), end, 1)
 
     def trim(self, first: int) -> None:
         """Let go of every message before `first`."""
@@ -162,8 +205,10 @@ class StoreState:
         return channel
 
     def _apply_to_subscription(self, record: SubscriptionPut | SubscriptionRemoved | Sent | Acked) -> None:
-        subscriptions = self._channel(record.channel).subscriptions
+        channel = self._channel(record.channel)
+        subscriptions = channel.subscriptions
         if isinstance(record, SubscriptionPut):
+            channel.last_subscription_id = max(channel.last_subscription_id, record.state.id)
             known = subscriptions.get(record.state.id)
             if known is None:
                 subscriptions[record.state.id] = StoredSubscription(record.state)
