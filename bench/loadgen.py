@@ -45,9 +45,7 @@ class Link:
     def request(self, subject: bytes, payload: bytes) -> bytes:
         """Send one request and wait for its reply's payload."""
         inbox = b"_INBOX.bench.%d.%d" % (id(self), len(subject))
-        self.socket.sendall(
-            b"SUB %s 9999\r\nPUB %s %s %d\r\n%s\r\n" % (inbox, subject, inbox, len(payload), payload)
-        )
+        self.socket.sendall(b"SUB %s 9999\r\nPUB %s %s %d\r\n%s\r\n" % (inbox, subject, inbox, len(payload), payload))
         while True:
             line, _, rest = self.buffer.partition(b"\r\n")
             if rest or b"\r\n" in self.buffer:

@@ -1,6 +1,6 @@
 """From spawn to the first STAN connect answered, and memory when idle with many subscriptions.
 
-    python bench/startup.py [--rounds 15] [--executable PATH] [--subscriptions 10000] [--channels 1000]
+python bench/startup.py [--rounds 15] [--executable PATH] [--subscriptions 10000] [--channels 1000]
 """
 
 from __future__ import annotations
