@@ -23,6 +23,7 @@ from nats_streaming.streaming.engine import Engine
 
 _log = logging.getLogger("nats_streaming")
 
+_STAGED_BYTES_MAX = 64 << 20  # publishes that wait for a slow store; beyond that NATS holds them
 _LAZY_COMMIT_S = 0.1  # acks and the like that nobody waits for
 _READ_SLOTS = 4096
 _READ_RETRY_S = 0.1
@@ -55,6 +56,8 @@ class PublishLoop:
         self._timer_at_ns = 0
         self._lazy: asyncio.TimerHandle | None = None
         self._writable = True
+        self._ended: Cycle | None = None
+        self._stage_full = False
         self._stopping = False
 
     def attach(self, bus: Bus) -> None:
@@ -85,11 +88,25 @@ class PublishLoop:
         """Stop reading while NATS takes nothing: what we read makes us write more."""
         assert self._bus is not None
         self._writable = is_writable
+        self._set_reading()
         if is_writable:
-            self._bus.resume_reading()
             self._pump()
+
+    def _set_reading(self) -> None:
+        if self._bus is None or self._stopping:
+            return
+        if self._writable and not self._stage_full:
+            self._bus.resume_reading()
         else:
             self._bus.pause_reading()
+
+    def _bound_stage(self) -> None:
+        """Pause reading while too much waits for the store, resume at half of that."""
+        staged = self._engine.staged_bytes(self._ended)
+        full = staged > (_STAGED_BYTES_MAX // 2 if self._stage_full else _STAGED_BYTES_MAX)
+        if full != self._stage_full:
+            self._stage_full = full
+            self._set_reading()
 
     def kick(self) -> None:
         """Something was put into the engine from outside a chunk."""
@@ -105,6 +122,7 @@ class PublishLoop:
     def _pump(self) -> None:
         engine = self._engine
         if self._committer is not None:
+            self._bound_stage()
             if engine.wants_commit():
                 self._wake_up.set()
             elif self._lazy is None and not engine.inlet.cycle.is_empty():
@@ -179,6 +197,8 @@ class PublishLoop:
         else:
             self.failure = ""
             self._engine.batch_committed(cycle)
+        self._ended = cycle
+        self._bound_stage()
         self._send()
         self._read()
         self._arm_timer()

@@ -182,6 +182,7 @@ class Engine:
             return
         for channel in cycle.touched:
             self._add_messages(cycle, channel)
+        cycle.in_bytes = self.inlet.in_bytes
         self._ready.append(cycle)
         self.inlet.cycle = Cycle()
 
@@ -206,6 +207,10 @@ class Engine:
         self.channels.watch_expiry(channel)
         if window.dropped_by_limit:
             self.channels.report_limit(channel)
+
+    def staged_bytes(self, ended: Cycle | None) -> int:
+        """Bytes of publishes behind the last batch whose commit has ended (None: there was none yet)."""
+        return self.inlet.in_bytes - (ended.in_bytes if ended is not None else 0)
 
     def wants_commit(self) -> bool:
         """Whether somebody waits for a batch; without that, what is staged may ride along later."""
