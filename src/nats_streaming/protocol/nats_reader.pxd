@@ -24,6 +24,8 @@ cdef class NatsReader:
     @cython.locals(view="const unsigned char *", start=Py_ssize_t, stop=Py_ssize_t, position=Py_ssize_t,
                    line_stop=Py_ssize_t, first="unsigned char")
     cdef bint parse_frame(self) except -1
+    @cython.locals(view="const unsigned char *")
+    cdef bint is_msg(self, Py_ssize_t start) noexcept
     @cython.locals(view="const unsigned char *", tokens=int, token_start=Py_ssize_t, subject_start=Py_ssize_t,
                    subject_stop=Py_ssize_t, second_start=Py_ssize_t, second_stop=Py_ssize_t, third_start=Py_ssize_t,
                    third_stop=Py_ssize_t, fourth_start=Py_ssize_t, fourth_stop=Py_ssize_t, fifth_start=Py_ssize_t,

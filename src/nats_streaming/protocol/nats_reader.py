@@ -18,6 +18,7 @@ from nats_streaming.errors import ProtocolError
 CHUNK_BYTES = 256 * 1024
 LINE_BYTES_MAX = 1 << 20  # INFO of a large cluster is the longest line there is
 PAYLOAD_BYTES_MAX = 1 << 26  # the largest max_payload that a nats-server accepts, 64 MiB
+_ROOM_KEPT = 1 << 22  # several messages of the usual max_payload, 1 MiB: those do not make it grow and shrink
 
 _PAYLOAD_LIMIT = PAYLOAD_BYTES_MAX
 _CR, _LF, _SPACE, _TAB = 13, 10, 32, 9
@@ -86,6 +87,8 @@ class NatsReader:
 
     def get_buffer(self, size_hint: int) -> memoryview:
         """The free end of the receive buffer, never empty, for `asyncio.BufferedProtocol.get_buffer`."""
+        if self.start == self.stop and len(self.buffer) > _ROOM_KEPT:
+            self.buffer = bytearray(2 * CHUNK_BYTES)  # a large message has gone: give its room back
         if len(self.buffer) - self.stop < CHUNK_BYTES:
             self.make_room(CHUNK_BYTES)
         return memoryview(self.buffer)[self.stop :]
@@ -153,13 +156,20 @@ class NatsReader:
         if line_stop > start and view[line_stop - 1] == _CR:
             line_stop -= 1
         first = view[start]
-        if (first == 77 or first == 109) and line_stop - start > 4 and view[start + 3] <= _SPACE:  # M: MSG
-            return self.parse_message(start + 4, line_stop, position + 1, False)
-        if (first == 72 or first == 104) and line_stop - start > 5 and view[start + 4] <= _SPACE:  # H: HMSG
+        # MSG and HMSG in letters of either case: the bit 32 makes them small ones.
+        if first | 32 == 109:
+            if line_stop - start > 4 and self.is_msg(start) and view[start + 3] <= _SPACE:
+                return self.parse_message(start + 4, line_stop, position + 1, False)
+        elif first | 32 == 104 and line_stop - start > 5 and self.is_msg(start + 1) and view[start + 4] <= _SPACE:
             return self.parse_message(start + 5, line_stop, position + 1, True)
         self.start = position + 1
         self.control_line(bytes(self.buffer[start:line_stop]))
         return True
+
+    def is_msg(self, start: int) -> bool:
+        """Whether `MSG` stands here; three bytes must be there."""
+        view = self.buffer
+        return view[start] | 32 == 109 and view[start + 1] | 32 == 115 and view[start + 2] | 32 == 103
 
     def parse_message(self, position: int, line_stop: int, body: int, headers: bool) -> bool:
         """Parse the rest of a MSG or HMSG line; `body` is where the payload begins."""
