@@ -13,5 +13,5 @@ cdef class Cycle:
     cdef readonly list completions
     cdef readonly list trace_lines
     cdef public Py_ssize_t message_count
-    cdef public long long in_bytes
+    cdef public long long staged_bytes
     cdef public bint waited_for

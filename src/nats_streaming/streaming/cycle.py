@@ -23,7 +23,7 @@ class Cycle:
         touched: channels that got messages.
         trace_lines: log lines about the acks, when tracing.
         message_count: messages staged, for the batch size.
-        in_bytes: bytes published to the server up to its cut, for the bound on what is staged.
+        staged_bytes: bytes of all accepted publishes up to its cut, for the bound on what is staged.
         waited_for: somebody waits for this commit; otherwise it may be put off.
     """
 
@@ -37,7 +37,7 @@ class Cycle:
         self.completions: list[tuple[Callable[[], None], Callable[[str], None]]] = []
         self.trace_lines: list[str] = []
         self.message_count = 0
-        self.in_bytes = 0
+        self.staged_bytes = 0
         self.waited_for = False
 
     def is_empty(self) -> bool:

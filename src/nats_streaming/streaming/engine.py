@@ -182,7 +182,7 @@ class Engine:
             return
         for channel in cycle.touched:
             self._add_messages(cycle, channel)
-        cycle.in_bytes = self.inlet.in_bytes
+        cycle.staged_bytes = self.inlet.staged_bytes
         self._ready.append(cycle)
         self.inlet.cycle = Cycle()
 
@@ -210,7 +210,7 @@ class Engine:
 
     def staged_bytes(self, ended: Cycle | None) -> int:
         """Bytes of publishes behind the last batch whose commit has ended (None: there was none yet)."""
-        return self.inlet.in_bytes - (ended.in_bytes if ended is not None else 0)
+        return self.inlet.staged_bytes - (ended.staged_bytes if ended is not None else 0)
 
     def wants_commit(self) -> bool:
         """Whether somebody waits for a batch; without that, what is staged may ride along later."""
@@ -248,6 +248,7 @@ class Engine:
         self.context.read_clock()
         self.cut()
         cycles = [cycle, *self._ready]
+        cycle.staged_bytes = self.inlet.staged_bytes
         self._ready.clear()
         channels = {channel for failed in cycles for channel, _, _ in failed.runs}
         for channel in channels:

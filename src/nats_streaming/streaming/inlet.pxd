@@ -34,6 +34,7 @@ cdef class Inlet(MessageSink):
     cdef bint last_by_connection
     cdef readonly long long in_messages
     cdef readonly long long in_bytes
+    cdef readonly long long staged_bytes
     cdef public list released
     cdef public list acked
 

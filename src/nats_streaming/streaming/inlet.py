@@ -66,6 +66,7 @@ class Inlet(MessageSink):
         self.last_by_connection = False
         self.in_messages = 0
         self.in_bytes = 0
+        self.staged_bytes = 0
         self.released: list[Subscription] = []
         self.acked: list[Subscription] = []
 
@@ -160,6 +161,7 @@ class Inlet(MessageSink):
             if self.trace:
                 self.trace_ack_of(data)
         cycle.message_count += 1
+        self.staged_bytes += stop - start
         if cycle.message_count >= self.batch_max:
             self.engine.cut()
 
@@ -229,6 +231,7 @@ class Inlet(MessageSink):
             message = self.publish_message
             ack = PubAck(bytes(data[message.guid_start : message.guid_stop]), text.encode("utf-8", "replace"))
             put_publish(self.cycle.replies, bytes(data[reply_start:reply_stop]), b"", encode(ack))
+            self.cycle.waited_for = True
 
     def trace_publish(self, data: bytearray) -> None:
         message = self.publish_message
