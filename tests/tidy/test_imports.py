@@ -33,7 +33,7 @@ ENGINE_STORES = frozenset({"api", "batch", "limits", "segment", "state"})
 SANS_IO = ("byte_buffer", "protocol", "streaming")
 IO_MODULES = frozenset({"asyncio", "os", "select", "selectors", "signal", "socket", "ssl", "subprocess", "threading"})
 
-OTHER_DISTRIBUTIONS = {"uvloop": frozenset({"server"})}
+OTHER_DISTRIBUTIONS = {"uvloop": frozenset({"server"}), "pytest": frozenset({"testing"})}
 """Modules that are neither ours nor Python's, with the rooms that may import them."""
 
 

@@ -47,7 +47,7 @@ def test_the_executable_is_the_one_clients_spawn() -> None:
 
 def test_every_registered_store_can_be_loaded() -> None:
     ours = [entry for entry in metadata.distribution(DISTRIBUTION).entry_points if entry.group == ENTRY_POINT_GROUP]
-    assert [entry.name for entry in ours] == ["MEMORY"]
+    assert "MEMORY" in {entry.name for entry in ours}
     assert all(callable(entry.load()) for entry in ours)
 
 
