@@ -101,7 +101,7 @@ class File:
         self.unsynced = False
 
     def sync_data(self) -> None:
-        """Like `sync`, without what only tells when the file was changed: cheaper where the system knows the difference."""
+        """Like `sync`, without the times of the file: cheaper where the system knows the difference."""
         self._files.system("sync", self.path, _sync_data, self._descriptor)
         self.unsynced = False
 

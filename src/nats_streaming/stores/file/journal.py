@@ -47,7 +47,6 @@ _NAME = re.compile(r"journal\.([1-9][0-9]*)\.stan\Z")
 _NEW = ".new"
 _DAMAGED = ".damaged"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class Batch(NamedTuple):
@@ -121,7 +120,6 @@ class Journal:
         self._kept: list[_JournalFile] = []  # the last one is being written while `_file` is open
         self._file: File | None = None
         self._next_index = 1
-        self._rotate = False
         self._suspect = False
 
     # Reading.
@@ -148,6 +146,9 @@ class Journal:
             if found.batches:
                 expected = found.batches[-1].number + 1
                 found.file.last = self.last = found.batches[-1].number
+            if not (found.has_header or found.batches):
+                self._files.unlink(path)
+                continue
             self._kept.append(found.file)
             self.size += found.file.size
             yield from found.batches
@@ -206,9 +207,10 @@ class Journal:
         elif is_last and found.tail_at >= 0:
             lost = size - found.tail_at
             _log.warning("Journal %s: dropped an unfinished commit, %d bytes at offset %d", path, lost, found.tail_at)
-            if found.has_header and _is_whole(self._files.read_whole(path)[found.tail_at :]):
-                # Either a power loss or damage to what was committed: nothing on the disk tells which.
-                self._keep_aside(path)
+            tail = self._files.read_whole(path)[found.tail_at :]
+            if len(tail) >= _FRAME.size and any(tail):
+                # Nothing on the disk tells a power loss from damage to what had been committed.
+                self._keep_aside(path, tail)
         if not found.has_header and (found.batches or not is_last):
             found.damage.insert(0, "the header is no header")
         if found.damage:
@@ -219,16 +221,35 @@ class Journal:
         if self._strict:
             raise CorruptionError(text)
         _log.error("%s. What can be read of it is used", text[0].upper() + text[1:])
-        self._keep_aside(found.file.path)
+        self._keep_aside(found.file.path, self._files.read_whole(found.file.path))
 
-    def _keep_aside(self, path: str) -> None:
+    def _keep_aside(self, path: str, content: bytes) -> None:
         aside = path + _DAMAGED
-        _log.warning("A copy of %s is kept as %s", path, aside)
+        copies = 1
+        while self._files.exists(aside):
+            copies += 1
+            aside = f"{path}{_DAMAGED}-{copies}"
+        _log.warning("A copy of these %d bytes is kept as %s", len(content), aside)
         copy = self._files.open_new(aside)
         try:
-            copy.write(self._files.read_whole(path))
+            copy.write(content)
         finally:
             copy.close()
+
+    def read_back(self, number: int) -> Iterator[Batch]:
+        """Read what is needed and was written by us, up to `number`, oldest first; beside `append`.
+
+        Raises:
+            StoreError: a file cannot be read.
+        """
+        with self._lock:
+            files = list(self._kept)
+        for file in files:
+            wanted = range(file.first, min(file.last, number) + 1)
+            found = {batch.number: batch for batch in self._read_file(file.path).batches if batch.number in wanted}
+            if len(found) < len(wanted):
+                raise CorruptionError(f"journal {file.path}: {len(wanted) - len(found)} batches cannot be read again")
+            yield from (found[wanted_number] for wanted_number in wanted)
 
     # Writing.
 
@@ -246,8 +267,6 @@ class Journal:
         written = frame(number, payload)
         if self._file is None:
             self._begin_file(number, written)
-        elif self._rotate and self._may_rotate(number, written):
-            pass
         else:
             try:
                 self._file.write(written)
@@ -266,26 +285,15 @@ class Journal:
         return number
 
     def rotate(self) -> int:
-        """Let the next batch begin a new file.
+        """Let the next batch begin a new file; in the thread that appends.
 
         Returns:
             The number up to which `cut` will then remove files.
         """
-        self._rotate = self._file is not None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
         return self.last
-
-    def _may_rotate(self, number: int, written: bytes) -> bool:
-        """Begin a new file with this frame; False when there is no descriptor for it, and the old one goes on."""
-        old = self._file
-        try:
-            self._begin_file(number, written)
-        except StoreError as error:
-            if _errno_of(error) in _NO_DESCRIPTOR:
-                return False
-            raise
-        if old is not None:
-            old.close()
-        return True
 
     def _begin_file(self, number: int, written: bytes) -> None:
         if self._suspect:
@@ -306,7 +314,6 @@ class Journal:
             raise
         self._next_index += 1
         self._file = file
-        self._rotate = False
         self.file_size = len(begun)
         with self._lock:
             self._kept.append(_JournalFile(path, index, number, number, len(begun)))
@@ -448,8 +455,3 @@ def _find_frame(content: bytes, view: memoryview, position: int, expected: int) 
         if batch is not None and batch.number >= expected:
             return position
         position += 1
-
-
-def _is_whole(tail: bytes) -> bool:
-    """Whether a frame that fails its CRC is at least as long as it says."""
-    return len(tail) >= _FRAME.size and len(tail) >= _FRAME.size + int(_FRAME.unpack_from(tail)[0])
