@@ -15,6 +15,8 @@ COMPILED = [
     "protocol.nats_reader",
     "protocol.stan_messages",
     "stores.segment",
+    "stores.file.record",
+    "stores.file.index",
     "streaming.in_flight",
     "streaming.message_window",
     "streaming.subscription",
@@ -32,7 +34,10 @@ def extensions() -> list[Extension]:
     if os.environ.get("NATS_STREAMING_BUILD") == "plain":
         return []
     from Cython.Build import cythonize
+    from Cython.Compiler import Options
 
+    # A negative index, say, is only a warning to Cython and reads foreign memory with the directives below.
+    Options.warning_errors = True
     modules = [
         Extension(
             f"nats_streaming.{name}", [f"src/nats_streaming/{name.replace('.', '/')}.py"], extra_compile_args=ARGUMENTS
