@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from nats_streaming.byte_buffer import ByteBuffer
+from nats_streaming.constants import INT64_MAX
 from nats_streaming.errors import CorruptionError
 from nats_streaming.protocol.control_messages import ClientInfo, ServerInfo, SubscriptionState, decode, encode
 from nats_streaming.protocol.protobuf import FieldReader
@@ -225,6 +226,13 @@ class _Decoder:
             raise self.fail("a number is cut off")
         return self.reader.value
 
+    def number(self) -> int:
+        """A sequence or an ID: the engine holds them in 63 bits."""
+        value = self.varint()
+        if value > INT64_MAX:
+            raise self.fail(f"{value} is too large for a sequence or an ID")
+        return value
+
     def byte_string(self) -> bytes:
         size = self.varint()
         start = self.reader.position
@@ -237,7 +245,7 @@ class _Decoder:
         count = self.varint()
         if count > self.reader.limit - self.reader.position:
             raise self.fail(f"{count} sequences announced and not there")
-        return [self.varint() for _ in range(count)]
+        return [self.number() for _ in range(count)]
 
     def records(self) -> list[Record]:
         found: list[Record] = []
@@ -266,7 +274,7 @@ class _Decoder:
         if kind == 1:
             return self.messages(channel)
         if kind == 2:
-            return Trimmed(channel, self.varint())
+            return Trimmed(channel, self.number())
         if kind == 3:
             return Deleted(channel, self.sequences())
         if kind == 4:
@@ -274,20 +282,30 @@ class _Decoder:
         if kind == 5:
             return ChannelRemoved(channel)
         if kind == 6:
-            return SubscriptionPut(channel, self.message(SubscriptionState))
-        subscription_id = self.varint()
+            return self.subscription(channel)
+        subscription_id = self.number()
         if kind == 7:
             return SubscriptionRemoved(channel, subscription_id)
         sequences = self.sequences()
         return Sent(channel, subscription_id, sequences) if kind == 8 else Acked(channel, subscription_id, sequences)
 
     def messages(self, channel: bytes) -> Messages:
-        first = self.varint()
+        first = self.number()
         count = self.varint()
+        if first == 0:
+            raise self.fail("messages begin with sequence 0")
+        if count > self.reader.limit - self.reader.position or first > INT64_MAX - count:
+            raise self.fail(f"{count} messages announced and not there")
         segment = Segment(first)
         if not segment.read_run(self.reader, count):
             raise self.fail("messages are cut off")
         return Messages(channel, segment, first, first + count - 1)
+
+    def subscription(self, channel: bytes) -> SubscriptionPut:
+        state = self.message(SubscriptionState)
+        if state.id > INT64_MAX or state.last_sent > INT64_MAX:
+            raise self.fail("a subscription has an ID or a sequence that is too large")
+        return SubscriptionPut(channel, state)
 
     def message(self, kind: type[M]) -> M:
         decoded = decode(kind, self.byte_string())

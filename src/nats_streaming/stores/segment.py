@@ -196,7 +196,7 @@ class Segment:
             if not reader.read_varint():
                 return False
             size = reader.value
-            if not reader.read_varint():
+            if not reader.read_varint() or reader.value > 0x7FFFFFFFFFFFFFFF:
                 return False
             timestamp_ns = reader.value
             remaining = reader.limit - reader.position
