@@ -79,7 +79,7 @@ class _Merger:
         self._forget_acked = forget_acked
         self._out: list[Record | None] = []
         self._runs: dict[bytes, Messages] = {}
-        self._trims: dict[bytes, int] = {}
+        self._trims: dict[bytes, tuple[int, int]] = {}
         self._traces: dict[bytes, dict[int, _Traces]] = {}
 
     def add(self, record: Record) -> None:
@@ -90,12 +90,8 @@ class _Merger:
                 self._trace(channel, subscription_id).add_sent(sequences)
             case Acked(channel, subscription_id, sequences):
                 self._trace(channel, subscription_id).add_acked(sequences)
-            case Trimmed(channel):
-                earlier = self._trims.get(channel)
-                if earlier is not None:
-                    self._out[earlier] = None
-                self._trims[channel] = len(self._out)
-                self._out.append(record)
+            case Trimmed(channel, first):
+                self._trim(channel, first)
             case SubscriptionPut(channel, state):
                 self._end_trace(channel, state.id)
                 self._out.append(record)
@@ -116,6 +112,15 @@ class _Merger:
         run = Messages(record.channel, record.segment, record.first, record.last)
         self._runs[record.channel] = run
         self._out.append(run)
+
+    def _trim(self, channel: bytes, first: int) -> None:
+        earlier = self._trims.get(channel)
+        if earlier is not None:
+            at, before = earlier
+            first = max(first, before)
+            self._out[at] = None
+        self._trims[channel] = (len(self._out), first)
+        self._out.append(Trimmed(channel, first))
 
     def _trace(self, channel: bytes, subscription_id: int) -> _Traces:
         of_channel = self._traces.setdefault(channel, {})
