@@ -17,8 +17,11 @@ cdef class Channel:
     cdef public long long last_subscription_id
     cdef public long long staged_from
     cdef public long long trimmed_to
-    cdef public list waiting
+    cdef public dict reading
+    cdef public list failed_reads
+    cdef public bint front_wanted
     cdef public bint being_deleted
+    cdef public bint removed
     cdef public bint limit_reported
     cdef public object expiry_timer
     cdef public object inactivity_timer

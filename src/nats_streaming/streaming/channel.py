@@ -14,6 +14,11 @@ class Channel:
 
     `subscription_count` counts what the limit counts: active subscriptions, offline durables and
     offline durable groups.
+
+    Attributes:
+        reading: what is being read from the store: first sequence to those who wait for it.
+        failed_reads: of these, the ones whose last attempt failed.
+        front_wanted: the oldest messages are being read because a limit says that some must go.
     """
 
     def __init__(self, name: bytes, limits: ChannelLimits, overhead_bytes: int) -> None:
@@ -36,8 +41,11 @@ class Channel:
         self.last_subscription_id = 0
         self.staged_from = 0
         self.trimmed_to = 0
-        self.waiting: list[Any] = []
+        self.reading: dict[int, list[Any]] = {}
+        self.failed_reads: list[int] = []
+        self.front_wanted = False
         self.being_deleted = False
+        self.removed = False
         self.limit_reported = False
         self.expiry_timer: Any = None
         self.inactivity_timer: Any = None
@@ -47,3 +55,14 @@ class Channel:
         """IDs rise from 1 and are not used again."""
         self.last_subscription_id += 1
         return self.last_subscription_id
+
+
+def everyone(channel: Channel) -> list[Any]:
+    """All subscriptions of a channel: active ones, offline durables, members of groups, offline groups."""
+    found = dict.fromkeys(channel.subscriptions)
+    found.update(dict.fromkeys(channel.durables.values()))
+    for group in channel.groups:
+        found.update(dict.fromkeys(group.members))
+        if group.offline is not None:
+            found[group.offline] = None
+    return list(found)

@@ -57,14 +57,55 @@ class Channels:
         self.watch_inactivity(channel)
         return channel
 
-    # Expiry.
+    # Retention.
+
+    def commit(self, channel: Channel, last: int, appended: int) -> None:
+        """Messages of a channel are durable: apply its limits, before anybody gets them."""
+        window = channel.window
+        window.commit(last, appended)
+        if window.is_over_limit():
+            self._want_front(channel)
+        if window.dropped_by_limit:
+            self.report_limit(channel)
+        self.watch_expiry(channel)
+        self._context.residency.grown(channel)
+
+    def _want_front(self, channel: Channel) -> None:
+        """The oldest messages must be in memory before they can be dropped: their sizes and times count."""
+        if not channel.front_wanted:
+            channel.front_wanted = True
+            self._context.delivery.want_read(channel, channel.window.first, Retention(self, channel))
+
+    def retain(self, channel: Channel) -> None:
+        """The oldest messages have been read: go on dropping what the limits say."""
+        channel.front_wanted = False
+        window = channel.window
+        first = window.first
+        window.apply_limits()
+        if window.is_over_limit():
+            self._want_front(channel)
+        if window.dropped_by_limit:
+            self.report_limit(channel)
+        if channel.limits.max_age_ns and channel.expiry_timer is None:
+            self._expire(channel)
+        self._stage_trim(channel, first)
+
+    def _stage_trim(self, channel: Channel, first_before: int) -> None:
+        first = channel.window.first
+        if first != first_before and first > channel.trimmed_to:
+            channel.trimmed_to = first
+            self._context.cycle.records.append(Trimmed(channel.name, first))
 
     def watch_expiry(self, channel: Channel) -> None:
         """Arm the timer for the oldest message, if messages expire and none is armed."""
         max_age_ns = channel.limits.max_age_ns
-        if not max_age_ns or channel.expiry_timer is not None or not channel.window.count:
+        window = channel.window
+        if not max_age_ns or channel.expiry_timer is not None or window.first > window.committed:
             return
         context = self._context
+        if window.find(window.first) is None:
+            self._want_front(channel)
+            return
         due_wall_ns = channel.window.first_timestamp_ns() + max_age_ns
         wait_ns = max(0, due_wall_ns - context.wall_ns)
         channel.expiry_timer = context.timers.at(context.now_ns + wait_ns, self._expire, channel)
@@ -74,10 +115,11 @@ class Channels:
         window = channel.window
         oldest_ns = self._context.wall_ns - channel.limits.max_age_ns
         first = window.first
-        while window.count and window.first <= window.committed and window.first_timestamp_ns() <= oldest_ns:
-            window.drop_until(window.first + 1)
-        if window.first != first:
-            self._context.cycle.records.append(Trimmed(channel.name, window.first))
+        while window.first <= window.committed and window.find(window.first) is not None:
+            if window.first_timestamp_ns() > oldest_ns:
+                break
+            window.drop_first()
+        self._stage_trim(channel, first)
         self.watch_expiry(channel)
 
     def report_limit(self, channel: Channel) -> None:
@@ -90,9 +132,9 @@ class Channels:
         _log.warning(
             "Reached limits for store %s (msgs=%d/%d bytes=%s/%s), dropping old messages to make room for new ones",
             quoted(channel.name),
-            window.count,
+            window.durable_count(),
             limits.max_messages,
-            bytes_text(window.bytes),
+            bytes_text(window.durable_bytes()),
             bytes_text(limits.max_bytes),
         )
 
@@ -137,6 +179,9 @@ class Channels:
         cycle.on_end(lambda: self._deleted(channel), lambda text: self._not_deleted(channel, text))
 
     def _deleted(self, channel: Channel) -> None:
+        channel.removed = True
+        channel.reading = {}
+        self._context.residency.forget(channel)
         del self.by_name[channel.name]
         del self._by_lower_name[lower_case(channel.name)]
         if channel.expiry_timer is not None:
@@ -150,9 +195,20 @@ class Channels:
         self.watch_inactivity(channel)
 
 
+class Retention:
+    """Limits that wait for the oldest messages of a channel to be read."""
+
+    def __init__(self, channels: Channels, channel: Channel) -> None:
+        self._channels = channels
+        self._channel = channel
+
+    def go_on(self) -> None:
+        self._channels.retain(self._channel)
+
+
 def is_active(channel: Channel) -> bool:
     """Whether anybody is subscribed now; durables that are offline do not count."""
-    return bool(channel.subscriptions) or any(group.members for group in channel.groups)
+    return bool(channel.by_inbox)
 
 
 def lower_case(name: bytes) -> bytes:

@@ -173,7 +173,8 @@ class Clients:
 
     def _not_registered(self, client: Client, reply: bytes, text: str) -> None:
         if not client.removed:
-            self._forget(client)
+            # With a record of it: the store may have the client nevertheless.
+            self._remove(client)
         self._context.reply_now(reply, encode(ConnectResponse(error=text.encode("utf-8", "replace"))))
 
     # Close.

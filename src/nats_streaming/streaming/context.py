@@ -16,6 +16,7 @@ from nats_streaming.streaming.cycle import Cycle
 from nats_streaming.streaming.delivery import Delivery
 from nats_streaming.streaming.inlet import Inlet
 from nats_streaming.streaming.requests import Requests
+from nats_streaming.streaming.residency import Residency
 from nats_streaming.streaming.subjects import Subjects
 from nats_streaming.streaming.timers import TimerQueue
 
@@ -29,6 +30,8 @@ class EngineOptions:
         limits: what holds for each channel.
         heartbeat_fail_count: failures in a row that a client survives.
         batch_max: messages of one batch at most, at least 1.
+        recent_bytes: published messages kept in memory, over all channels, when the store can give them again.
+        lent_bytes: messages kept that were read from the store.
     """
 
     max_channels: int
@@ -39,6 +42,8 @@ class EngineOptions:
     replace_durable: bool = False
     batch_max: int = 1024
     trace: bool = False
+    recent_bytes: int = 64 << 20
+    lent_bytes: int = 32 << 20
 
 
 @dataclass(slots=True)
@@ -66,6 +71,7 @@ class Context:
         self.delivery = Delivery(capabilities.recoverable)
         self.delivery.trace = options.trace
         self.requests = Requests(self.timers, self.delivery.out, self.subjects.reply_prefix)
+        self.residency = Residency(0 if capabilities.resident else options.recent_bytes, options.lent_bytes)
         self.seeks: list[Seek] = []
         self.inlet: Any = None
 

@@ -21,6 +21,7 @@ class Cycle:
         acks: PubAck frames, sent after the messages.
         farewells: replies to connection closes, sent last.
         touched: channels that got messages.
+        runs: of each touched channel, the last message and what its window had appended at the cut.
         trace_lines: log lines about the acks, when tracing.
         message_count: messages staged, for the batch size.
         staged_bytes: bytes of all accepted publishes up to its cut, for the bound on what is staged.

@@ -201,7 +201,7 @@ class Delivery:
         Deadlines and who holds the message are the caller's business.
 
         Returns:
-            _SENT; _ABSENT when the message exists no more; _SKIPPED when it is being read first;
+            _SENT; _ABSENT when the message exists no more; _SKIPPED when it must be read first;
             _REFUSED when it cannot be sent.
         """
         window = subscription.channel.window
@@ -209,7 +209,6 @@ class Delivery:
             return _ABSENT
         segment = window.find(sequence)
         if segment is None:
-            self.want_read(subscription.channel, sequence, None)
             return _SKIPPED
         if segment.size_at(sequence - segment.base) == 0:
             return _ABSENT
@@ -221,10 +220,17 @@ class Delivery:
         return result
 
     def want_read(self, channel: Channel, sequence: int, waiting: Any) -> None:
-        """Ask for messages from the store; whoever waits is served when they are there."""
-        if waiting is not None and waiting not in channel.waiting:
-            channel.waiting.append(waiting)
-        self.reads.append((channel, sequence))
+        """Ask for messages from the store; whoever waits is served when they are there.
+
+        Args:
+            waiting: a subscription, a queue group, or an object with `go_on`.
+        """
+        waiters = channel.reading.get(sequence)
+        if waiters is None:
+            waiters = channel.reading[sequence] = []
+            self.reads.append((channel, sequence))
+        if waiting not in waiters:
+            waiters.append(waiting)
 
     def report_refusal(self, subscription: Subscription, sequence: int, size: int) -> None:
         reason = "nats: invalid subject" if not subscription.head else "nats: maximum payload exceeded"

@@ -16,16 +16,16 @@ from nats_streaming.constants import TRACE
 from nats_streaming.errors import bare
 from nats_streaming.protocol.control_messages import ServerInfo
 from nats_streaming.stores.api import Capabilities
-from nats_streaming.stores.batch import Acked, ClientPut, Messages, Sent, SubscriptionPut, Trimmed
+from nats_streaming.stores.batch import Acked, ChannelRemoved, Messages, Sent, Trimmed
 from nats_streaming.stores.segment import Segment
-from nats_streaming.streaming.channel import Channel
+from nats_streaming.streaming.channel import Channel, everyone
 from nats_streaming.streaming.channels import Channels
 from nats_streaming.streaming.clients import Clients
 from nats_streaming.streaming.context import Context, EngineOptions, Seek
 from nats_streaming.streaming.cycle import Cycle
 from nats_streaming.streaming.failed_acks import failed_acks
 from nats_streaming.streaming.inlet import Inlet
-from nats_streaming.streaming.redelivery import Redelivery
+from nats_streaming.streaming.redelivery import Pass, Redelivery, Resumption
 from nats_streaming.streaming.subjects import (
     SID_CLOSE,
     SID_CONNECT,
@@ -191,7 +191,7 @@ class Engine:
         first = channel.staged_from
         channel.staged_from = 0
         channel.last_publish_ns = self.context.now_ns
-        cycle.runs.append((channel, first, window.last))
+        cycle.runs.append((channel, window.last, window.appended))
         sequence = max(first, window.first)
         while sequence <= window.last:
             segment = window.find(sequence)
@@ -204,9 +204,6 @@ class Engine:
             if channel.trimmed_to:
                 cycle.records.append(Trimmed(channel.name, window.first))
             channel.trimmed_to = window.first
-        self.channels.watch_expiry(channel)
-        if window.dropped_by_limit:
-            self.channels.report_limit(channel)
 
     def staged_bytes(self, ended: Cycle | None) -> int:
         """Bytes of publishes behind the last batch whose commit has ended (None: there was none yet)."""
@@ -228,8 +225,8 @@ class Engine:
         delivery = self.context.delivery
         out = delivery.out
         out.put_buffer(cycle.replies)
-        for channel, _, last in cycle.runs:
-            channel.window.committed = last
+        for channel, last, appended in cycle.runs:
+            self.channels.commit(channel, last, appended)
         for committed, _ in cycle.completions:
             committed()
         for channel, _, _ in cycle.runs:
@@ -243,14 +240,19 @@ class Engine:
     def batch_failed(self, cycle: Cycle, text: str) -> None:
         """The batch did not become durable: refuse its publishes and requests, keep the facts for the next batch.
 
-        What was staged after it goes with it: sequences must not have gaps.
+        What was staged after it goes with it: sequences must not have gaps. Nobody knows what of it the store
+        has after all, so the next batch says of everything that did not come about that it does not exist.
         """
         self.context.read_clock()
         self.cut()
         cycles = [cycle, *self._ready]
         cycle.staged_bytes = self.inlet.staged_bytes
         self._ready.clear()
-        channels = {channel for failed in cycles for channel, _, _ in failed.runs}
+        # Facts first: what the requests' ends stage then comes behind what it takes back.
+        void = Messages | ChannelRemoved
+        kept = [record for failed in cycles for record in failed.records if not isinstance(record, void)]
+        self.inlet.cycle.records[:0] = kept
+        channels = {channel: None for failed in cycles for channel, _, _ in failed.runs}
         for channel in channels:
             channel.window.roll_back()
             self._clamp_positions(channel)
@@ -262,17 +264,17 @@ class Engine:
             for _, on_failed in failed.completions:
                 on_failed(text)
             out.put_buffer(failed.farewells)
-            void = Messages | SubscriptionPut | ClientPut
-            self.inlet.cycle.records[:0] = [record for record in failed.records if not isinstance(record, void)]
         self._serve_released()
 
     def _clamp_positions(self, channel: Channel) -> None:
         """No position may lie behind what exists: the next message would be passed over."""
         last = channel.window.last
-        for subscription in channel.subscriptions:
-            subscription.last_sent = min(subscription.last_sent, last)
         for group in channel.groups:
             group.last_sent = min(group.last_sent, last)
+        for subscription in everyone(channel):
+            if subscription.last_sent > last:
+                subscription.last_sent = last
+                self.subscriptions.put_again(subscription)
 
     def take_output(self) -> bytes:
         """Frames to send now, in order."""
@@ -286,8 +288,7 @@ class Engine:
         delivery = self.context.delivery
         if not delivery.reads:
             return []
-        wanted = list(dict.fromkeys(delivery.reads))
-        delivery.reads = []
+        wanted, delivery.reads = delivery.reads, []
         return wanted
 
     def take_seeks(self) -> list[Seek]:
@@ -298,21 +299,37 @@ class Engine:
     def read_done(self, channel: Channel, sequence: int, segment: Segment | None) -> None:
         """The store gave a segment that holds `sequence`, or says that there is nothing from there on."""
         self.context.read_clock()
-        channel.window.lend(sequence, segment)
-        self._wake_readers(channel)
+        waiting = channel.reading.pop(sequence, [])
+        if channel.removed:
+            return
+        lent = self.context.residency.lend(channel, sequence, segment)
+        # Others may wait for what came along; their own read, when it comes, finds nobody waiting.
+        also = [first for first in channel.reading if lent.base <= first < lent.base + len(lent)]
+        for first in also:
+            waiting += channel.reading.pop(first)
+        for waiter in waiting:
+            self._serve(waiter)
+        self._serve_released()
 
     def read_failed(self, channel: Channel, sequence: int, text: str) -> None:
         """A read error: this attempt ends; `retry_reads` begins another one."""
-        _log.error("Error looking up message %s:%d (%s)", bare(channel.name), sequence, text)
+        channel.failed_reads.append(sequence)
+        for waiter in channel.reading.get(sequence, []):
+            if isinstance(waiter, Pass | Resumption):
+                subscription_id = waiter.subscription.id
+                _log.error(
+                    "Error getting message for redelivery subid=%d, seq=%d, err=%s", subscription_id, sequence, text
+                )
+            else:
+                _log.error("Error looking up message %s:%d (%s)", bare(channel.name), sequence, text)
 
     def retry_reads(self, channel: Channel) -> None:
-        """Let those that a failed read left waiting try again."""
-        self._wake_readers(channel)
-
-    def _wake_readers(self, channel: Channel) -> None:
-        waiting, channel.waiting = channel.waiting, []
-        for waiter in waiting:
-            self._serve(waiter)
+        """Let those that failed reads left waiting try again."""
+        self.context.read_clock()
+        failed, channel.failed_reads = channel.failed_reads, []
+        for sequence in failed:
+            for waiter in channel.reading.pop(sequence, []):
+                self._serve(waiter)
         self._serve_released()
 
     # The link.
@@ -333,5 +350,6 @@ class Engine:
         """Nothing is sent and nothing counts as sent until the link is back."""
         delivery = self.context.delivery
         delivery.enabled = False
+        self.redelivery.pause(delivery.backlog)
         delivery.backlog = []
         delivery.out.truncate(0)

@@ -35,27 +35,31 @@ class Membership:
         self._end(subscription, keep_durable=False)
 
     def discard(self, subscription: Subscription) -> None:
-        """Take back a subscription whose record could not be stored, as if it had never been."""
+        """Take back a subscription that did not come about: no position was found, or its record not stored."""
         self._detach(subscription)
         self._leave_channel(subscription)
         group = subscription.group
         if group is not None and not group.members:
             self._drop_group(group)
-        subscription.channel.subscription_count -= 1
+        self._forget_durable(subscription)
+        # The store may have the record nevertheless: it cannot know what of a failed commit is durable.
+        self._remove_record(subscription)
         self._channels.watch_inactivity(subscription.channel)
 
     def _end(self, subscription: Subscription, *, keep_durable: bool) -> None:
+        if not is_placed(subscription):
+            self.discard(subscription)
+            return
         self._detach(subscription)
         self._leave_channel(subscription)
         if subscription.group is not None:
             self._end_member(subscription, subscription.group, keep_durable=keep_durable)
         elif subscription.is_durable and keep_durable:
             subscription.is_offline = True
-            self._put(subscription)
+            self.put(subscription)
             self.log(subscription, "Suspended durable subscription", "")
         else:
-            if subscription.is_durable:
-                del subscription.channel.durables[(subscription.client_id, subscription.durable_name)]
+            self._forget_durable(subscription)
             self._remove_record(subscription)
             kind = "durable subscription" if subscription.is_durable else "subscription"
             self.log(subscription, f"Removed {kind}", "")
@@ -98,8 +102,7 @@ class Membership:
             group.offline = subscription
             subscription.is_offline = True
             subscription.last_sent = group.last_sent
-            # Without a client ID the record stands for the group that has no member.
-            self._put(subscription, client_id=b"")
+            self.put(subscription)
             self.log(subscription, f"Suspended {word}", "")
             return
         self._drop_group(group)
@@ -113,7 +116,13 @@ class Membership:
         heir = group.members[0]
         if heir.last_sent < group.last_sent:
             heir.last_sent = group.last_sent
-            self._put(heir)
+            self.put(heir)
+
+    def _forget_durable(self, subscription: Subscription) -> None:
+        durables = subscription.channel.durables
+        key = (subscription.client_id, subscription.durable_name)
+        if durables.get(key) is subscription:
+            del durables[key]
 
     def _drop_group(self, group: QueueGroup) -> None:
         channel = group.channel
@@ -121,10 +130,12 @@ class Membership:
         if group in channel.groups:
             channel.groups.remove(group)
 
-    def _put(self, subscription: Subscription, client_id: bytes | None = None) -> None:
+    def put(self, subscription: Subscription) -> None:
+        """Stage the record of a subscription as it is now."""
         state = state_of(subscription)
-        if client_id is not None:
-            state.client_id = client_id
+        if subscription.is_offline and subscription.group is not None:
+            # Without a client ID the record stands for the group that has no member.
+            state.client_id = b""
         self._context.stage(SubscriptionPut(subscription.channel.name, state))
 
     def _remove_record(self, subscription: Subscription) -> None:
@@ -147,6 +158,11 @@ class Membership:
         if position:
             text += f", {position}"
         _log.debug("%s", text)
+
+
+def is_placed(subscription: Subscription) -> bool:
+    """Whether it has its position and its place in the channel; not so while the store searches for it."""
+    return subscription.group is not None or subscription in subscription.channel.subscriptions
 
 
 def state_of(subscription: Subscription) -> SubscriptionState:

@@ -1,8 +1,14 @@
 """The messages of one channel as the engine sees them: which exist, and the segments that are in memory.
 
 Sequences from `first` to `last` exist (holes excepted); up to `committed` they are durable and may be
-delivered; the rest is staged. Limits on count and bytes are applied here, so that every store and
-every replica drops the same messages. Called for every publish and every delivery.
+delivered; the rest is staged. Limits on count and bytes are applied here, to what is durable, so that
+every store and every replica drops the same messages, and none for a batch that fails.
+
+Of a store that can give messages again, the oldest segments may be evicted. What is read back is lent:
+found until it is given back. Called for every publish and every delivery.
+
+    first        lent          lent             committed     last
+    |....cold....|####|..cold..|####|..cold..|###resident####|##staged##|
 """
 
 from __future__ import annotations
@@ -11,9 +17,14 @@ from nats_streaming.stores.segment import Segment
 
 
 class MessageWindow:
-    """Invariants: `segments` ascend and do not overlap; `first <= committed + 1 <= last + 1`.
+    """Invariants: `segments` follow one another without a gap up to `last`; `first <= committed + 1 <= last + 1`.
 
     `first` is `last + 1` when every message has gone, and both are 0 while nothing was ever stored.
+
+    Attributes:
+        count, bytes: of all messages that exist, staged ones included.
+        appended: encoded bytes of all messages ever staged here; `appended_committed` up to `committed`.
+        resident: encoded bytes in `segments`.
     """
 
     def __init__(self, overhead_bytes: int, max_messages: int, max_bytes: int) -> None:
@@ -36,7 +47,10 @@ class MessageWindow:
         self.dropped_by_limit = False
         self.tail: Segment | None = None
         self.recent: Segment | None = None
-        self.lent: Segment | None = None
+        self.lent: list[Segment] = []
+        self.appended = 0
+        self.appended_committed = 0
+        self.resident = 0
 
     def restore(self, first: int, last: int, count: int, size: int, last_timestamp_ns: int) -> None:
         """Begin with messages that lie in the store and not in memory."""
@@ -57,7 +71,7 @@ class MessageWindow:
         now_ns: int,
         size_max: int,
     ) -> int:
-        """Stage one message with the next sequence; then drop the oldest while over a limit.
+        """Stage one message with the next sequence.
 
         Args:
             now_ns: wall clock; the timestamp is this or the previous one, whichever is later.
@@ -87,15 +101,35 @@ class MessageWindow:
             self.first = self.last
         self.count += 1
         self.bytes += size + self.overhead_bytes
-        if (self.max_messages and self.count > self.max_messages) or (self.max_bytes and self.bytes > self.max_bytes):
-            self.apply_limits()
+        self.appended += size
+        self.resident += size
         return self.last
 
+    def commit(self, last: int, appended: int) -> None:
+        """Messages up to `last` are durable, `appended` being the counter's value behind it: apply the limits."""
+        self.committed = last
+        self.appended_committed = appended
+        self.apply_limits()
+
+    def durable_count(self) -> int:
+        """Messages that exist, staged ones left out."""
+        return self.count - (self.last - self.committed)
+
+    def durable_bytes(self) -> int:
+        """Bytes of the messages that exist, staged ones left out."""
+        staged = self.appended - self.appended_committed
+        return self.bytes - staged - (self.last - self.committed) * self.overhead_bytes
+
+    def is_over_limit(self) -> bool:
+        """Whether there are too many durable messages or bytes; one message is never too many."""
+        return self.first < self.committed and (
+            (self.max_messages != 0 and self.durable_count() > self.max_messages)
+            or (self.max_bytes != 0 and self.durable_bytes() > self.max_bytes)
+        )
+
     def apply_limits(self) -> None:
-        """Drop the oldest while over a limit; the newest always stays."""
-        while self.count > 1 and (
-            (self.max_messages and self.count > self.max_messages) or (self.max_bytes and self.bytes > self.max_bytes)
-        ):
+        """Drop the oldest while over a limit; stops at one that is not in memory, see `is_over_limit`."""
+        while self.is_over_limit():
             if not self.drop_first():
                 break
             self.dropped_by_limit = True
@@ -130,10 +164,24 @@ class MessageWindow:
             oldest: Segment = self.segments[0]
             if oldest.base + oldest.count > self.first:
                 break
-            del self.segments[0]
-            self.recent = None
-            if oldest is self.tail:
-                self.tail = None
+            self.remove_oldest()
+
+    def remove_oldest(self) -> None:
+        """Let go of the first segment in memory."""
+        oldest: Segment = self.segments[0]
+        del self.segments[0]
+        self.resident -= oldest.buffer.used
+        self.recent = None
+        if oldest is self.tail:
+            self.tail = None
+
+    def evict(self, keep_bytes: int) -> None:
+        """Let go of the oldest segments until `keep_bytes` are left; the store must have them. Staged ones stay."""
+        while self.resident > keep_bytes and self.segments:
+            oldest: Segment = self.segments[0]
+            if oldest.base + oldest.count - 1 > self.committed:
+                break
+            self.remove_oldest()
 
     def delete(self, sequence: int) -> bool:
         """Make a hole of one message in memory; False when it does not exist."""
@@ -161,11 +209,13 @@ class MessageWindow:
             if sequence >= segment.base + segment.count:
                 return None
             return segment
-        segment = self.lent
-        if segment is not None and segment.base <= sequence < segment.base + segment.count:
-            return segment
         low = 0
         high = len(self.segments)
+        if high == 0:
+            return self.find_lent(sequence)
+        segment = self.segments[0]
+        if sequence < segment.base:
+            return self.find_lent(sequence)
         while low < high:
             middle = (low + high) // 2
             segment = self.segments[middle]
@@ -181,32 +231,48 @@ class MessageWindow:
         self.recent = segment
         return segment
 
-    def lend(self, sequence: int, segment: Segment | None) -> None:
-        """Take a segment that was read from the store, to be found until another one is lent.
+    def find_lent(self, sequence: int) -> Segment | None:
+        segment: Segment
+        for segment in self.lent:
+            if segment.base <= sequence < segment.base + segment.count:
+                return segment
+        return None
+
+    def lend(self, sequence: int, segment: Segment | None) -> Segment:
+        """Take a segment that was read from the store, to be found until `give_back`; returns what was taken.
 
         None, or one that lacks `sequence`, means that it does not exist: it becomes a hole.
         """
         if segment is None or not segment.base <= sequence < segment.base + segment.count:
             segment = Segment(sequence)
             segment.append(b"", 0)
-        self.lent = segment
+        self.lent.append(segment)
+        return segment
+
+    def give_back(self, segment: Segment) -> None:
+        """A lent segment is not to be found any more."""
+        self.lent.remove(segment)
 
     def roll_back(self) -> None:
-        """Forget what is staged: its commit failed. Messages that it pushed out stay dropped."""
+        """Forget what is staged: its commit failed."""
         sequence = self.last
         while sequence > self.committed and sequence >= self.first:
             self.forget(sequence)
             sequence -= 1
         self.recent = None
         while self.segments:
-            segment = self.segments[-1]
+            segment = self.segments[len(self.segments) - 1]
             keep = self.committed + 1 - segment.base
+            used = segment.buffer.used
             if keep > 0:
                 segment.truncate(keep)
+                self.resident -= used - segment.buffer.used
                 break
+            self.resident -= used
             self.segments.pop()
-        self.tail = self.segments[-1] if self.segments else None
+        self.tail = self.segments[len(self.segments) - 1] if self.segments else None
         self.last = self.committed
+        self.appended = self.appended_committed
         if self.first > self.last + 1:
             self.first = self.last + 1
         if self.last == 0:

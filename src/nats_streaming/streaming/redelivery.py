@@ -7,6 +7,7 @@ after its old deadline, not after now; one that moved to another member, one ack
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from nats_streaming.constants import HAND_OVER_DELAY_NS, NS_PER_MS, REDELIVERY_SLACK_NS
 from nats_streaming.stores.batch import Acked, Sent
@@ -16,7 +17,6 @@ from nats_streaming.streaming.subscription import QueueGroup, Subscription
 _log = logging.getLogger("nats_streaming")
 
 _SENT, _SKIPPED, _ABSENT = 1, 2, 3  # results of Delivery.redeliver
-_RETRY_NS = 20 * NS_PER_MS  # a pass that had to stop: the outbox was full, or messages are being read
 
 
 class Redelivery:
@@ -24,7 +24,7 @@ class Redelivery:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._paused: list[Subscription] = []
+        self._paused: list[Pass | Resumption] = []
 
     def arm_new(self) -> None:
         """Arm the timers that delivery has asked for."""
@@ -60,7 +60,7 @@ class Redelivery:
             return
         if not context.delivery.enabled:
             subscription.timer_armed = True
-            self._paused.append(subscription)
+            self._paused.append(Pass(self, subscription))
             return
         if subscription.group is None and subscription.failed_heartbeat:
             _log.debug(
@@ -71,9 +71,8 @@ class Redelivery:
             self._arm(subscription, context.now_ns + subscription.ack_wait_ns)
             return
         due = subscription.in_flight.due(context.now_ns + REDELIVERY_SLACK_NS)
-        complete = self._redeliver_all(subscription, due, subscription.group)
-        if not complete:
-            self._arm(subscription, context.now_ns + _RETRY_NS)
+        if not self._redeliver_all(subscription, due, subscription.group):
+            subscription.timer_armed = True
             return
         next_ns = subscription.in_flight.first_deadline()
         if next_ns >= 0:
@@ -82,18 +81,30 @@ class Redelivery:
     def resume_paused(self) -> None:
         """The link is back: one pass for everything that came due meanwhile."""
         paused, self._paused = self._paused, []
-        for subscription in paused:
-            self._fire(subscription)
+        for waiting in paused:
+            waiting.go_on()
+
+    def pause(self, backlog: list[Any]) -> None:
+        """The link is lost: keep what delivery would have gone on with, as far as nothing else leads back to it."""
+        self._paused += [waiting for waiting in backlog if isinstance(waiting, Pass | Resumption)]
 
     def _redeliver_all(self, subscription: Subscription, sequences: list[int], group: QueueGroup | None) -> bool:
-        """Redeliver in the order given; False when it had to stop early."""
+        """Redeliver in the order given; False when it had to stop and will go on by itself."""
         delivery = self._context.delivery
         for sequence in sequences:
             if delivery.out.used > delivery.out_limit:
+                delivery.backlog.append(Pass(self, subscription))
                 return False
             if not self._redeliver(subscription, sequence, group):
+                delivery.want_read(subscription.channel, sequence, Pass(self, subscription))
                 return False
         return True
+
+    def fire_again(self, subscription: Subscription) -> None:
+        """What a pass waited for has come: do the rest of it."""
+        if subscription.timer is not None:
+            subscription.timer.cancel()
+        self._fire(subscription)
 
     def _redeliver(self, subscription: Subscription, sequence: int, group: QueueGroup | None) -> bool:
         """Redeliver one message; False when it must be read from the store first.
@@ -152,11 +163,19 @@ class Redelivery:
 
     def resume_rest(self, subscription: Subscription, sequences: list[int]) -> None:
         """Redeliver these in order, then let new messages pass; waits where messages must be read first."""
+        delivery = self._context.delivery
+        if not delivery.enabled:
+            self._paused.append(Resumption(self, subscription, sequences))
+            return
         for index, sequence in enumerate(sequences):
             if not subscription.in_flight.contains(sequence):
                 continue
+            if delivery.out.used > delivery.out_limit:
+                delivery.backlog.append(Resumption(self, subscription, sequences[index:]))
+                return
             if not self._redeliver(subscription, sequence, None):
-                subscription.channel.waiting.append(Resumption(self, subscription, sequences[index:]))
+                rest = Resumption(self, subscription, sequences[index:])
+                delivery.want_read(subscription.channel, sequence, rest)
                 return
         self._end_hold(subscription)
         next_ns = subscription.in_flight.first_deadline()
@@ -168,6 +187,8 @@ class Redelivery:
         if subscription.group is not None:
             subscription.group.on_hold = False
         subscription.stalled = subscription.in_flight.count >= subscription.max_in_flight
+        # Perhaps long after the request: what became new meanwhile has waited for this.
+        self._context.inlet.released.append(subscription)
 
     def hand_over(self, leaver: Subscription, members: list[Subscription]) -> None:
         """Deal what a leaving queue member had unacked to those who stay; redelivered after a short delay."""
@@ -182,15 +203,29 @@ class Redelivery:
                 self._arm(receiver, due_ns)
 
 
+class Pass:
+    """The rest of a redelivery pass: messages must be read first, or the outbox be sent, or the link be back."""
+
+    def __init__(self, redelivery: Redelivery, subscription: Subscription) -> None:
+        self._redelivery = redelivery
+        self.subscription = subscription
+        self._token = subscription.ack_token
+
+    def go_on(self) -> None:
+        if self.subscription.ack_token == self._token:
+            self._redelivery.fire_again(self.subscription)
+
+
 class Resumption:
-    """The rest of a resumed durable's unacked messages, waiting for them to be read from the store."""
+    """The rest of a resumed durable's unacked messages, which wait for the same."""
 
     def __init__(self, redelivery: Redelivery, subscription: Subscription, sequences: list[int]) -> None:
         self._redelivery = redelivery
-        self._subscription = subscription
+        self.subscription = subscription
+        self._token = subscription.ack_token
         self._sequences = sequences
 
     def go_on(self) -> None:
-        """Messages have arrived: resume again, with those still in flight."""
-        if not self._subscription.removed and not self._subscription.is_offline:
-            self._redelivery.resume_rest(self._subscription, self._sequences)
+        """Resume again, with those still in flight; unless it ended meanwhile, or was resumed once more."""
+        if self.subscription.ack_token == self._token:
+            self._redelivery.resume_rest(self.subscription, self._sequences)

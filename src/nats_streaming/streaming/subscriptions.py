@@ -40,6 +40,7 @@ class Subscriptions:
         self._clients = clients
         self._redelivery = redelivery
         self._membership = Membership(context, channels, redelivery)
+        self._behind_seek: dict[tuple[bytes, bytes, bytes], list[tuple[bytes, bytes]]] = {}
 
     # Subscribe.
 
@@ -66,6 +67,10 @@ class Subscriptions:
         try:
             channel = self._channels.open(request.subject)
             self._channels.stop_inactivity(channel)
+            waiting = self._behind_seek.get(identity(request))
+            if waiting is not None:
+                waiting.append((reply, payload))
+                return
             self._start(channel, client, request, reply)
         except RequestError as error:
             _log.error("Unable to create subscription on %s: %s", quoted(request.subject), error.text)
@@ -104,10 +109,7 @@ class Subscriptions:
         if request.queue_group:
             if request.durable_name and b":" in request.durable_name:
                 raise RequestError(ReplyText.INVALID_DURABLE_NAME)
-            name = request.queue_group
-            if request.durable_name:
-                name = request.durable_name + b":" + name
-            group = channel.groups_by_name.get(name)
+            group = channel.groups_by_name.get(group_name(request))
             if group is not None:
                 self._join(group, client, request, reply)
                 return
@@ -125,17 +127,33 @@ class Subscriptions:
         # Counted and findable from here on; eligible only after the commit.
         channel.subscription_count += 1
         if needs_store(request, channel.window):
-            since_ns = self._context.wall_ns - request.start_time_delta_ns
-            self._context.seeks.append(
-                Seek(
-                    channel.name,
-                    since_ns,
-                    lambda found: self._place(subscription, client, request, reply, found),
-                    lambda text: self._give_up(subscription, reply, text),
-                )
-            )
-            return
-        self._place(subscription, client, request, reply, None)
+            self._seek(subscription, client, request, reply)
+        else:
+            self._place(subscription, client, request, reply, None)
+
+    def _seek(self, subscription: Subscription, client: Client, request: SubscriptionRequest, reply: bytes) -> None:
+        """Let the store search for the position; requests for the same durable or group wait for the end of it."""
+        is_named = bool(request.queue_group or request.durable_name)
+        if is_named:
+            self._behind_seek[identity(request)] = []
+
+        def found(sequence: int) -> None:
+            self._context.read_clock()
+            self._place(subscription, client, request, reply, sequence)
+            go_on()
+
+        def failed(text: str) -> None:
+            self._context.read_clock()
+            self._give_up(subscription, reply, text)
+            go_on()
+
+        def go_on() -> None:
+            if is_named:
+                for other_reply, payload in self._behind_seek.pop(identity(request)):
+                    self.on_subscribe(other_reply, payload)
+
+        since_ns = self._context.wall_ns - request.start_time_delta_ns
+        self._context.seeks.append(Seek(subscription.channel.name, since_ns, found, failed))
 
     def _check_limit(self, channel: Channel) -> None:
         limit = channel.limits.max_subscriptions
@@ -175,15 +193,15 @@ class Subscriptions:
     ) -> None:
         """Give a new subscription its position and enter it in its channel."""
         if subscription.removed:
-            return  # its client left while the store was searching
+            # Its client left while the store was searching.
+            self._refuse(reply, ReplyText.UNKNOWN_CLIENT_ID)
+            return
         channel = subscription.channel
         sequence = start_sequence(request, channel.window, self._context.wall_ns, found_by_time)
         subscription.last_sent = sequence - 1
         kind = "subscription"
         if request.queue_group:
-            name = request.queue_group
-            if request.durable_name:
-                name = request.durable_name + b":" + name
+            name = group_name(request)
             group = QueueGroup(channel, name, bool(request.durable_name))
             group.last_sent = sequence - 1
             channel.groups_by_name[name] = group
@@ -201,6 +219,8 @@ class Subscriptions:
 
     def _give_up(self, subscription: Subscription, reply: bytes, text: str) -> None:
         """The store could not say where a new subscription begins."""
+        channel_name = subscription.channel.name
+        _log.error("Unable to create subscription on %s: %s", quoted(channel_name), text)
         if not subscription.removed:
             self._membership.discard(subscription)
         self._context.reply_now(reply, encode(SubscriptionResponse(error=text.encode("utf-8", "replace"))))
@@ -283,6 +303,10 @@ class Subscriptions:
     def _refuse(self, reply: bytes, text: str) -> None:
         self._context.reply(reply, encode(SubscriptionResponse(error=text.encode("utf-8", "replace"))))
 
+    def put_again(self, subscription: Subscription) -> None:
+        """Its record must follow a change that is not its own."""
+        self._membership.put(subscription)
+
     # Unsubscribe and close.
 
     def on_unsubscribe(self, reply: bytes, payload: bytes, *, close: bool) -> None:
@@ -333,3 +357,17 @@ class Subscriptions:
         for subscription in everything:
             self._redelivery.stop(subscription)
             subscription.removed = True
+
+
+def group_name(request: SubscriptionRequest) -> bytes:
+    """The name of a queue group as operators see it: `durable:group` for a durable one."""
+    if request.durable_name:
+        return request.durable_name + b":" + request.queue_group
+    return request.queue_group
+
+
+def identity(request: SubscriptionRequest) -> tuple[bytes, bytes, bytes]:
+    """What two requests have in common that are for the same durable or group."""
+    if request.queue_group:
+        return (request.subject, b"", group_name(request))
+    return (request.subject, request.client_id, request.durable_name)
