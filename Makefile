@@ -74,6 +74,7 @@ $(VENV)/equipped: $(VENV)/installed
 	@touch $@
 
 $(VENV)/created:
+	@command -v $(PYTHON) >/dev/null || { echo "missing: Python >= 3.11: no $(PYTHON) (try make PYTHON=python3.12 ...)"; exit 1; }
 	@$(PYTHON) tools/preflight.py
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
