@@ -33,7 +33,11 @@ ENGINE_STORES = frozenset({"api", "batch", "limits", "segment", "state"})
 SANS_IO = ("byte_buffer", "protocol", "streaming")
 IO_MODULES = frozenset({"asyncio", "os", "select", "selectors", "signal", "socket", "ssl", "subprocess", "threading"})
 
-OTHER_DISTRIBUTIONS = {"uvloop": frozenset({"server"}), "pytest": frozenset({"testing"})}
+OTHER_DISTRIBUTIONS = {
+    "uvloop": frozenset({"server"}),
+    "cryptography": frozenset({"stores"}),
+    "pytest": frozenset({"testing"}),
+}
 """Modules that are neither ours nor Python's, with the rooms that may import them."""
 
 

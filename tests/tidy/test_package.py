@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import tomllib
 from importlib import metadata
 
 import pytest
@@ -34,6 +35,17 @@ def test_versions_agree() -> None:
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert newest
     assert metadata.version(DISTRIBUTION) == nats_streaming.__version__ == newest[1]
+
+
+def test_the_readme_says_what_each_dependency_is_for() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wanted = [*settings["build-system"]["requires"], *settings["project"]["dependencies"]]
+    for group in settings["dependency-groups"].values():
+        wanted += group
+    names = {re.split(r"[^\w-]", requirement)[0].lower() for requirement in wanted}
+    rows = re.findall(r"^\| ([^|]+) \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    told = {name.strip().lower() for row in rows for name in row.split(",")}
+    assert not names - told
 
 
 def test_the_executable_is_the_one_clients_spawn() -> None:

@@ -17,6 +17,7 @@ from .checkout import ROOT, SOURCE, files, imports, module_name, relative, sourc
 LINES_MAX = 500
 
 LONG_FILES: dict[str, str] = {
+    "src/nats_streaming/testing/engine_driver.py": "drives one engine: what it is told and what it saw",
     "src/nats_streaming/testing/store_suite.py": "the contract of a store, which its authors read and run as one thing",
     "tests/support/raw_client.py": "one client on a raw socket; every conversation test reads it as one thing",
     "tests/unit/nats/test_connection.py": "one subject: the link, from its handshake to its reconnects",
