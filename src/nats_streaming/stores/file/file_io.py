@@ -59,7 +59,7 @@ class File:
         return self._descriptor < 0
 
     def write(self, data: Data) -> None:
-        """Write all of `data`: behind the end for `open_append`, else at the position. On an error part may be there."""
+        """Write all of `data`: behind the end for `open_append`, else at the position. An error may leave a part."""
         view = memoryview(data)
         self.unsynced = True
         while view:

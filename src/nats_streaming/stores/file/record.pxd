@@ -1,0 +1,108 @@
+cimport cython
+from nats_streaming.byte_buffer cimport ByteBuffer
+from nats_streaming.protocol.protobuf cimport FieldReader
+from nats_streaming.stores.segment cimport Segment
+
+cdef int _END, _RECORD, _PADDING, _CUT, _BAD_CRC, _BAD_CONTENT
+cdef Py_ssize_t _HEADER, _ENTRY, _OVERHEAD, _ZLIB_BYTES_MIN, _KEEP_BYTES
+cdef int _LENGTH_KEYS, _FIELD, _FIELD_END
+cdef bint _COMPILED
+
+
+@cython.final
+cdef class Checksum:
+    cdef readonly unsigned int polynomial
+    cdef readonly bint standard
+    cdef unsigned int[::1] tables
+
+    @cython.locals(view="const unsigned char *", tables="unsigned int[::1]", crc="unsigned int", word="unsigned int",
+                   position=Py_ssize_t)
+    cpdef unsigned int of(self, data, Py_ssize_t start, Py_ssize_t stop) except? 0xFFFFFFFF
+
+
+@cython.locals(view="unsigned char *", at=Py_ssize_t, index=int)
+cpdef int put_u32(ByteBuffer out, unsigned int value) except -1
+@cython.locals(view="unsigned char *", at=Py_ssize_t, index=int)
+cpdef int put_u64(ByteBuffer out, unsigned long long value) except -1
+@cython.locals(view="const unsigned char *", value="unsigned int")
+cpdef unsigned int read_u32(data, Py_ssize_t at) except? 0xFFFFFFFF
+@cython.locals(high="unsigned long long")
+cpdef long long read_u64(data, Py_ssize_t at) except? -1
+cpdef int put_record(ByteBuffer out, unsigned int kind, bytes payload, Checksum checksum) except -1
+@cython.locals(start=Py_ssize_t)
+cpdef int put_index_entry(ByteBuffer out, long long sequence, long long offset, long long timestamp_ns,
+                          unsigned int size, Checksum checksum) except -1
+@cython.locals(start=Py_ssize_t, stop=Py_ssize_t, crc="unsigned int", sequence="unsigned long long")
+cpdef int put_pairs(ByteBuffer out, unsigned int kind, unsigned long long subscription_id, list sequences,
+                    Checksum checksum) except -1
+
+
+@cython.final
+cdef class RunWriter:
+    cdef readonly Checksum checksum
+    cdef readonly ByteBuffer data
+    cdef readonly ByteBuffer index
+    cdef readonly long long offset
+    cdef readonly long long count
+    cdef readonly long long size
+    cdef readonly long long last_timestamp_ns
+
+    cpdef int begin(self, long long offset, long long count, long long size) except -1
+    cpdef int data_written(self) except -1
+    cpdef int index_written(self) except -1
+    @cython.locals(size=Py_ssize_t)
+    cpdef int put(self, bytes encoded, long long sequence, long long timestamp_ns) except -1
+    @cython.locals(source=bytearray, sequence="long long", slot=Py_ssize_t, size=Py_ssize_t, timestamp_ns="long long",
+                   start=Py_ssize_t)
+    cpdef long long put_run(self, Segment segment, long long first, long long last, Py_ssize_t buffer_bytes,
+                            long long count_max, long long size_max, long long timestamp_stop_ns) except -1
+
+
+@cython.final
+cdef class RecordScan:
+    cdef readonly bytes data
+    cdef const unsigned char *view
+    cdef readonly Py_ssize_t limit
+    cdef bint typed
+    cdef Checksum checksum
+    cdef bint check
+    cdef readonly Py_ssize_t position
+    cdef readonly unsigned int kind
+    cdef readonly Py_ssize_t start
+    cdef readonly Py_ssize_t stop
+    cdef readonly unsigned int stored
+    cdef readonly unsigned int computed
+    cdef readonly unsigned long long first_value
+    cdef readonly unsigned long long second_value
+    cdef FieldReader reader
+
+    cpdef int move(self, Py_ssize_t position) except -1
+    @cython.locals(word="unsigned int", size=Py_ssize_t, start=Py_ssize_t)
+    cpdef int next(self) except -1
+    @cython.locals(reader=FieldReader, result=int)
+    cpdef bint pair(self) except *
+    @cython.locals(view="const unsigned char *", at=Py_ssize_t, word="unsigned int", size=Py_ssize_t,
+                   kind="unsigned int", start=Py_ssize_t, plausible=bint)
+    cpdef Py_ssize_t resync(self, unsigned int kind_max) except -1
+
+
+@cython.final
+cdef class MessageScan:
+    cdef readonly Checksum checksum
+    cdef readonly ByteBuffer index
+    cdef FieldReader reader
+    cdef readonly long long count
+    cdef readonly long long size
+    cdef readonly long long first
+    cdef readonly long long last
+    cdef readonly long long first_timestamp_ns
+    cdef readonly long long last_timestamp_ns
+    cdef readonly long long sequence
+    cdef readonly long long timestamp_ns
+
+    @cython.locals(reader=FieldReader, result=int)
+    cpdef bint decode(self, bytes data, Py_ssize_t start, Py_ssize_t stop) except *
+    @cython.locals(before=Py_ssize_t, result=int, size=Py_ssize_t)
+    cpdef int take(self, RecordScan scan, long long base) except -1
+    @cython.locals(at=Py_ssize_t)
+    cpdef int pop(self) except -1

@@ -1,0 +1,256 @@
+"""Reads files of typed records: clients, subscriptions, what was removed; past damage if that is allowed.
+
+The checksum covers a record's payload and not its type, so the type is checked by what the payload is: no
+two types that differ by one bit have payloads that make sense for both, but for "sent" and "acked", where
+what came before tells.
+
+Source: stores specification, sections 2.2, 2.4, 2.5 and 2.9.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from nats_streaming.errors import CorruptionError, quoted
+from nats_streaming.protocol.control_messages import ClientInfo, SubscriptionState, decode
+from nats_streaming.protocol.protobuf import END as NO_MORE_FIELDS
+from nats_streaming.protocol.protobuf import FIELD, LENGTH, VARINT, FieldReader
+from nats_streaming.stores.file import clients_file, removed_log
+from nats_streaming.stores.file.damage import Damage, all_zero, record_error
+from nats_streaming.stores.file.file_io import File
+from nats_streaming.stores.file.findings import Severity
+from nats_streaming.stores.file.record import (
+    CUT,
+    END,
+    FILE_HEADER,
+    FILE_HEADER_BYTES,
+    PADDING,
+    RECORD,
+    RECORD_HEADER_BYTES,
+    RecordScan,
+    read_u32,
+)
+from nats_streaming.stores.file.removed_log import RemovedTable
+from nats_streaming.stores.file.subscription_log import ACKED, CHANGED, NEW, REMOVED, SENT, SubscriptionTable
+
+Take = Callable[[RecordScan], str | None]
+"""Takes one record over; returns what is wrong with it, None if nothing is."""
+
+
+def read_typed_file(path: str, damage: Damage, kind_max: int, take: Take) -> tuple[int, bool]:
+    """Read all records of a file; one that is not there is made.
+
+    Args:
+        path: of the file.
+        damage: judges what is wrong.
+        kind_max: types are 1 to this.
+        take: called for each record.
+
+    Returns:
+        Bytes of the file, and whether it must be written anew from what was taken.
+
+    Raises:
+        CorruptionError: with `strict`.
+    """
+    existed = damage.files.exists(path)
+    file = damage.files.open_rw(path)
+    try:
+        if not existed:
+            file.pwrite(0, FILE_HEADER)
+            return FILE_HEADER_BYTES, False
+        reading = _Reading(path, file, damage, kind_max, take)
+        mended = not damage.check_header(path, file)
+        end, damaged = reading.records(file.pread(FILE_HEADER_BYTES, max(0, file.size() - FILE_HEADER_BYTES)))
+        return end, mended or damaged
+    finally:
+        file.close()
+
+
+class _Reading:
+    def __init__(self, path: str, file: File, damage: Damage, kind_max: int, take: Take) -> None:
+        self.path = path
+        self.file = file
+        self.damage = damage
+        self.kind_max = kind_max
+        self.take = take
+        self.damaged = False
+
+    def records(self, data: bytes) -> tuple[int, bool]:
+        scan = RecordScan(data, True, self.damage.checksum, self.damage.options.crc)
+        while True:
+            before = scan.position
+            result = scan.next()
+            if result == END:
+                return FILE_HEADER_BYTES + before, self.damaged
+            if result == RECORD:
+                error = self.take(scan)
+                if error is not None:
+                    self.refuse_record(before, scan.position, error)
+                continue
+            offset = FILE_HEADER_BYTES + before
+            if result == PADDING and (self.damage.strict or all_zero(data[before:])):
+                self.file.truncate(offset)
+                return offset, self.damaged
+            if self.damage.strict or (result == CUT and self.damage.options.truncate_bad_eof):
+                error = self.damage.tell_record(self.path, self.file, offset, result, scan, True)
+                if result != CUT or not self.damage.options.truncate_bad_eof:
+                    raise CorruptionError(error)
+                self.damage.cut_bad_end(self.path, self.file, offset)
+                return offset, self.damaged
+            self.damaged = True
+            following = self.find_next(scan, data, before)
+            reason = record_error(result, scan)
+            stop = FILE_HEADER_BYTES + following
+            if result == CUT and following == len(data):
+                self.damage.tell(
+                    Severity.WARNING, f"Unexpected EOF for file {quoted(self.path)}", self.path, offset, stop
+                )
+            self.damage.keep(self.path, offset, stop, reason)
+            scan.move(following)
+
+    def refuse_record(self, start: int, stop: int, error: str) -> None:
+        """A record that is whole and makes no sense."""
+        if self.damage.strict:
+            raise CorruptionError(error)
+        self.damaged = True
+        self.damage.keep(self.path, FILE_HEADER_BYTES + start, FILE_HEADER_BYTES + stop, error)
+
+    def find_next(self, scan: RecordScan, data: bytes, at: int) -> int:
+        """Where behind a damaged record the next sound one begins: first where its own size says."""
+        if len(data) - at >= RECORD_HEADER_BYTES:
+            natural = at + RECORD_HEADER_BYTES + (read_u32(data, at) & 0xFFFFFF)
+            if natural <= len(data):
+                scan.move(natural)
+                if scan.next() in (RECORD, END):
+                    return natural
+        scan.move(at)
+        return scan.resync(self.kind_max)
+
+
+class ClientRecords:
+    """Takes `clients.dat` over.
+
+    Attributes:
+        clients: by ID.
+        removed: removals, as compaction counts them.
+    """
+
+    def __init__(self) -> None:
+        self.clients: dict[bytes, ClientInfo] = {}
+        self.removed = 0
+
+    def take(self, scan: RecordScan) -> str | None:
+        payload = scan.data[scan.start : scan.stop]
+        if scan.kind not in (clients_file.ADDED, clients_file.REMOVED):
+            return f"invalid client record type: {scan.kind}"
+        info = decode(ClientInfo, payload)
+        if info is None or not info.id:
+            return "the client record cannot be decoded"
+        if scan.kind == clients_file.ADDED:
+            self.clients[info.id] = info
+        else:
+            self.clients.pop(info.id, None)
+            self.removed += 1
+        return None
+
+
+class SubscriptionRecords:
+    """Takes `subs.dat` over; `strict` believes every type, as the original does."""
+
+    def __init__(self, damage: Damage, path: str) -> None:
+        self.table = SubscriptionTable()
+        self._damage = damage
+        self._path = path
+
+    def take(self, scan: RecordScan) -> str | None:
+        kind = scan.kind
+        if kind in (SENT, ACKED):
+            return self._take_pair(scan)
+        if kind in (NEW, CHANGED):
+            return self._take_state(scan)
+        if kind == REMOVED:
+            return self._take_removal(scan)
+        return f"unexpected record type: {kind}"
+
+    def _take_state(self, scan: RecordScan) -> str | None:
+        state = decode(SubscriptionState, scan.data[scan.start : scan.stop])
+        if state is None:
+            return "the subscription record cannot be decoded"
+        if not self._damage.strict and (state.id == 0 or not (state.inbox or state.ack_inbox or state.client_id)):
+            return f"a subscription record of type {scan.kind} that describes none"
+        if scan.kind == NEW:
+            # A second one of the same ID replaces the first with all it had.
+            self.table.stored.pop(state.id, None)
+        self.table.put(state)
+        return None
+
+    def _take_removal(self, scan: RecordScan) -> str | None:
+        values = _removal(scan.data, scan.start, scan.stop)
+        if values is None or (values[1] and not self._damage.strict):
+            return "the removal of a subscription cannot be decoded"
+        self.table.remove(values[0])
+        return None
+
+    def _take_pair(self, scan: RecordScan) -> str | None:
+        if not scan.pair():
+            return "a sent or acked record cannot be decoded"
+        stored = self.table.stored.get(scan.first_value)
+        if stored is None:
+            return None
+        sequence = scan.second_value
+        kind = scan.kind
+        if kind == ACKED and sequence not in stored.pending and not self._damage.strict:
+            if sequence > stored.state.last_sent:
+                # It was never sent: only the type's lowest bit differs from "sent".
+                kind = SENT
+                text = "acked before it was sent, taken as sent"
+                self._tell(Severity.ERROR, scan, text)
+            else:
+                self._tell(Severity.INFO, scan, "acked and was not pending")
+        elif kind == SENT and sequence in stored.pending:
+            self._tell(Severity.INFO, scan, "sent and was pending already")
+        if kind == ACKED:
+            stored.pending.discard(sequence)
+            self.table.freed += 1
+            return None
+        stored.pending.add(sequence)
+        stored.state.last_sent = max(stored.state.last_sent, sequence)
+        self.table.records += 1
+        return None
+
+    def _tell(self, severity: Severity, scan: RecordScan, what: str) -> None:
+        offset = FILE_HEADER_BYTES + scan.start - RECORD_HEADER_BYTES
+        message = f"message {scan.second_value} of subscription {scan.first_value}"
+        text = f"File {quoted(self._path)}, offset {offset}: {message} {what}"
+        self._damage.tell(severity, text, self._path, offset)
+
+
+def _removal(data: bytes, start: int, stop: int) -> tuple[int, bool] | None:
+    """The subscription ID of a type 3 record, and whether it has more than that."""
+    reader = FieldReader()
+    reader.open(data, start, stop)
+    subscription_id, more = 0, False
+    while (result := reader.next_field()) == FIELD:
+        if reader.number == 1:
+            if reader.wire != VARINT:
+                return None
+            subscription_id = reader.value
+        else:
+            more = more or reader.wire in (VARINT, LENGTH)
+    return (subscription_id, more) if result == NO_MORE_FIELDS else None
+
+
+def read_removed(directory: str, damage: Damage) -> tuple[RemovedTable, int, bool]:
+    """Read `removed.stan`: what is in it, its bytes (0 if there is none), whether it must be written anew."""
+    table = RemovedTable()
+    path = os.path.join(directory, removed_log.FILE_NAME)
+    if not damage.files.exists(path):
+        return table, 0, False
+
+    def take(scan: RecordScan) -> str | None:
+        sound = table.take(scan.kind, scan.data[scan.start : scan.stop])
+        return None if sound else f"record type {scan.kind} cannot be decoded"
+
+    size, damaged = read_typed_file(path, damage, removed_log.KIND_MAX, take)
+    return table, size, damaged
