@@ -25,6 +25,7 @@ _log = logging.getLogger("nats_streaming")
 
 _STAGED_BYTES_MAX = 64 << 20  # publishes that wait for a slow store; beyond that NATS holds them
 _LAZY_COMMIT_S = 0.1  # acks and the like that nobody waits for
+_COMMIT_RETRY_S = 1.0  # the same after a commit has failed
 _READ_SLOTS = 4096
 _READ_RETRY_S = 0.1
 
@@ -126,15 +127,22 @@ class PublishLoop:
             if engine.wants_commit():
                 self._wake_up.set()
             elif self._lazy is None and not engine.inlet.cycle.is_empty():
-                self._lazy = self._loop.call_later(_LAZY_COMMIT_S, self._commit_lazily)
+                wait_s = _COMMIT_RETRY_S if self.failure else _LAZY_COMMIT_S
+                self._lazy = self._loop.call_later(wait_s, self._commit_lazily)
         else:
             while (cycle := engine.next_batch()) is not None:
-                self._commit_at_once(cycle)
+                if not self._commit_at_once(cycle):
+                    # What it leaves to commit waits, or this would never end.
+                    self._lazy = self._lazy or self._loop.call_later(_COMMIT_RETRY_S, self._commit_lazily)
+                    break
         self._send()
         while engine.has_backlog() and self._writable:
             engine.continue_backlog()
             self._send()
         self._read()
+        for sid in self._engine.take_ended_sids():
+            if self._bus is not None:
+                self._bus.unsubscribe(sid)
         self._arm_timer()
 
     def _send(self) -> None:
@@ -159,22 +167,28 @@ class PublishLoop:
 
     # Committing.
 
-    def _commit_at_once(self, cycle: Cycle) -> None:
-        """Commit to a resident store, whose coroutine never waits."""
+    def _commit_at_once(self, cycle: Cycle) -> bool:
+        """Commit to a resident store, whose coroutine never waits; False when it failed."""
         self._store.stage(cycle.records)
         commit = self._store.commit()
         try:
             commit.send(None)
         except StopIteration:
+            self.failure = ""
             self._engine.batch_committed(cycle)
+            return True
         except StoreError as error:
+            self.failure = str(error)
             self._engine.batch_failed(cycle, str(error))
-        else:
-            commit.close()
-            raise AssertionError(f"store {self._store.name} declares itself resident, and its commit waits")
+            return False
+        commit.close()
+        raise AssertionError(f"store {self._store.name} declares itself resident, and its commit waits")
 
     def _commit_lazily(self) -> None:
         self._lazy = None
+        if self._committer is None:
+            self._pump()
+            return
         self._engine.cut()
         self._wake_up.set()
 
@@ -184,7 +198,8 @@ class PublishLoop:
             self._wake_up.clear()
             if self._io_sleep_s:
                 await asyncio.sleep(self._io_sleep_s)
-            while (cycle := self._engine.next_batch()) is not None:
+            # What was sent and acked rides in the next commit that somebody waits for, or in a lazy one.
+            while self._engine.wants_commit() and (cycle := self._engine.next_batch()) is not None:
                 await self._commit(cycle)
 
     async def _commit(self, cycle: Cycle) -> None:
@@ -199,9 +214,7 @@ class PublishLoop:
             self._engine.batch_committed(cycle)
         self._ended = cycle
         self._bound_stage()
-        self._send()
-        self._read()
-        self._arm_timer()
+        self._pump()
 
     def _on_committer_end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -252,6 +265,9 @@ class PublishLoop:
             self._engine.cut()
             self._wake_up.set()
             await asyncio.wait({self._committer})
+            # What the last batch has sent is worth a commit of its own: the next start redelivers it else.
+            while not self.failure and (cycle := self._engine.next_batch()) is not None:
+                await self._commit(cycle)
         for handle in (self._timer, self._lazy):
             if handle is not None:
                 handle.cancel()

@@ -21,6 +21,7 @@ from nats_streaming.stores.batch import ServerPut
 from nats_streaming.stores.registry import open_store
 from nats_streaming.streaming.context import EngineOptions
 from nats_streaming.streaming.engine import Engine
+from nats_streaming.streaming.recovery import server_info
 from nats_streaming.streaming.subjects import new_server_info
 
 _log = logging.getLogger("nats_streaming")
@@ -63,7 +64,8 @@ class StreamingServer:
                 write_pid_file(options.pid_file)
         _log.info("Recovering the state...")
         recovered = await self._store.recover()
-        info = new_server_info(options.cluster_id.encode(), options.discover_prefix.encode())
+        configured = new_server_info(options.cluster_id.encode(), options.discover_prefix.encode())
+        info, is_new = server_info(recovered, configured)
         engine = Engine(
             EngineOptions(
                 max_channels=options.limits.max_channels,
@@ -79,6 +81,8 @@ class StreamingServer:
             info,
             self._clock,
         )
+        if recovered is not None:
+            engine.restore(recovered)
         self._loop = loop = PublishLoop(engine, self._store, options.io_sleep_time_us, self._on_bug)
         self._link = link = NatsConnection(
             self._urls(),
@@ -92,7 +96,7 @@ class StreamingServer:
         loop.attach(link)
         if self._child is not None:
             self._child.on_restarted = link.retry_now
-        for subject, sid in engine.context.subjects.internal():
+        for subject, sid in [*engine.context.subjects.internal(), *engine.recovered_inboxes()]:
             link.subscribe(subject, sid)
         await link.connect()
         if self._child is not None and link.info.server_id != self._child.server_id:
@@ -102,11 +106,14 @@ class StreamingServer:
         _log.info("%s", recovered_line(None if recovered is None else len(recovered.channels)))
         await refuse_second_server(engine, loop)
         _log.debug("Did not detect another server instance")
-        engine.context.stage(ServerPut(info))
+        if is_new:
+            engine.context.stage(ServerPut(info))
         for subject, sid in engine.context.subjects.requests():
             link.subscribe(subject, sid)
         await link.flush(_FLUSH_S)
         self._say_ready(engine)
+        engine.begin()
+        loop.kick()
 
     def _urls(self) -> list[ServerUrl]:
         if self._child is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from nats_streaming.clock import duration_text
 from nats_streaming.errors import ReplyText, RequestError, channel_case_clash, quoted
 from nats_streaming.stores.batch import ChannelCreated, ChannelRemoved, Trimmed
-from nats_streaming.stores.limits import bytes_text
+from nats_streaming.stores.limits import ChannelLimits, bytes_text
 from nats_streaming.streaming.channel import Channel
 from nats_streaming.streaming.context import Context
 
@@ -48,13 +48,21 @@ class Channels:
         if options.max_channels and len(self.by_name) >= options.max_channels:
             _log.error("Creating channel %s failed: %s", quoted(name), ReplyText.TOO_MANY_CHANNELS)
             raise RequestError(ReplyText.TOO_MANY_CHANNELS)
-        channel = Channel(name, options.limits.for_channel(name), self._context.capabilities.message_overhead_bytes)
+        channel = Channel(name, self._limits_for(name), self._context.capabilities.message_overhead_bytes)
         self.by_name[name] = channel
         self._by_lower_name[lower] = name
         channel.last_publish_ns = self._context.now_ns
         self._context.cycle.records.append(ChannelCreated(name))
         _log.info("Channel %s has been created", quoted(name))
         self.watch_inactivity(channel)
+        return channel
+
+    def restore(self, name: bytes) -> Channel:
+        """A channel of an earlier run; there may be more of them than are allowed now."""
+        channel = Channel(name, self._limits_for(name), self._context.capabilities.message_overhead_bytes)
+        self.by_name[name] = channel
+        self._by_lower_name[lower_case(name)] = name
+        channel.last_publish_ns = self._context.now_ns
         return channel
 
     # Retention.
@@ -70,21 +78,27 @@ class Channels:
         self.watch_expiry(channel)
         self._context.residency.grown(channel)
 
-    def _want_front(self, channel: Channel) -> None:
+    def _want_front(self, channel: Channel, *, quiet: bool = False) -> None:
         """The oldest messages must be in memory before they can be dropped: their sizes and times count."""
         if not channel.front_wanted:
             channel.front_wanted = True
-            self._context.delivery.want_read(channel, channel.window.first, Retention(self, channel))
+            self._context.delivery.want_read(channel, channel.window.first, Retention(self, channel, quiet))
 
-    def retain(self, channel: Channel) -> None:
-        """The oldest messages have been read: go on dropping what the limits say."""
+    def retain(self, channel: Channel, *, quiet: bool) -> None:
+        """Drop what the limits say, after a restart or when the oldest messages have been read.
+
+        Args:
+            quiet: log nothing; the limits were lowered while the server was down.
+        """
         channel.front_wanted = False
         window = channel.window
         first = window.first
         window.apply_limits()
         if window.is_over_limit():
-            self._want_front(channel)
-        if window.dropped_by_limit:
+            self._want_front(channel, quiet=quiet)
+        if quiet:
+            window.dropped_by_limit = False
+        elif window.dropped_by_limit:
             self.report_limit(channel)
         if channel.limits.max_age_ns and channel.expiry_timer is None:
             self._expire(channel)
@@ -147,6 +161,9 @@ class Channels:
             return
         self._arm_inactivity(channel, interval_ns)
 
+    def _limits_for(self, name: bytes) -> ChannelLimits:
+        return self._context.options.limits.for_channel(name)
+
     def _arm_inactivity(self, channel: Channel, wait_ns: int) -> None:
         channel.inactivity_timer = self._context.timers.at(self._context.now_ns + wait_ns, self._inactive, channel)
         _log.debug("Channel %s delete timer set to fire in %s", quoted(channel.name), duration_text(wait_ns))
@@ -198,12 +215,13 @@ class Channels:
 class Retention:
     """Limits that wait for the oldest messages of a channel to be read."""
 
-    def __init__(self, channels: Channels, channel: Channel) -> None:
+    def __init__(self, channels: Channels, channel: Channel, quiet: bool) -> None:
         self._channels = channels
         self._channel = channel
+        self._quiet = quiet
 
     def go_on(self) -> None:
-        self._channels.retain(self._channel)
+        self._channels.retain(self._channel, quiet=self._quiet)
 
 
 def is_active(channel: Channel) -> bool:

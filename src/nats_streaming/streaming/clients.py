@@ -153,6 +153,19 @@ class Clients:
         self._context.inlet.forget_identities()
         self._schedule_heartbeat(client, self._interval_ns())
 
+    def restore(self, info: ClientInfo) -> None:
+        """A client of an earlier run; `begin` starts its heartbeats."""
+        client = Client(info)
+        self.by_id[info.id] = client
+        if info.connection_id:
+            self.by_connection[info.connection_id] = client
+
+    def begin(self) -> None:
+        """Start the heartbeats of restored clients."""
+        for client in self.by_id.values():
+            if client.heartbeat_timer is None and not client.awaiting_reply:
+                self._schedule_heartbeat(client, self._interval_ns())
+
     def _accepted(self, client: Client, reply: bytes, log_word: str) -> None:
         info, server = client.info, self._context.info
         response = ConnectResponse(

@@ -18,6 +18,7 @@ from nats_streaming.protocol.control_messages import ServerInfo
 from nats_streaming.stores.api import Capabilities
 from nats_streaming.stores.batch import Acked, ChannelRemoved, Messages, Sent, Trimmed
 from nats_streaming.stores.segment import Segment
+from nats_streaming.stores.state import StoreState
 from nats_streaming.streaming.channel import Channel, everyone
 from nats_streaming.streaming.channels import Channels
 from nats_streaming.streaming.clients import Clients
@@ -25,7 +26,8 @@ from nats_streaming.streaming.context import Context, EngineOptions, Seek
 from nats_streaming.streaming.cycle import Cycle
 from nats_streaming.streaming.failed_acks import failed_acks
 from nats_streaming.streaming.inlet import Inlet
-from nats_streaming.streaming.redelivery import Pass, Redelivery, Resumption
+from nats_streaming.streaming.recovery import Recovery
+from nats_streaming.streaming.redelivery import Redelivery, Waiting
 from nats_streaming.streaming.subjects import (
     SID_CLOSE,
     SID_CONNECT,
@@ -46,6 +48,7 @@ class Engine:
 
     Attributes:
         inlet: give it to the reader as its sink.
+        ended_sids: see `take_ended_sids`.
         ack_serial, free_ack_slots: the inlet's supply of ack inbox tokens.
     """
 
@@ -64,6 +67,10 @@ class Engine:
         self.channels = Channels(self.context, self.inlet.channels, self._on_channel_removed)
         self.subscriptions = Subscriptions(self.context, self.channels, self.inlet.clients, self.redelivery)
         self.clients = Clients(self.context, self.inlet.clients, self.inlet.connections, self.subscriptions)
+        self.recovery = Recovery(
+            self.context, self.channels, self.clients, self.subscriptions.membership, self.redelivery
+        )
+        self.ended_sids: list[int] = []
         self._ready: deque[Cycle] = deque()
         self.context.read_clock()
 
@@ -107,6 +114,26 @@ class Engine:
         self.subscriptions.on_channel_removed(channel)
 
     # Called by the shell.
+
+    def restore(self, state: StoreState) -> None:
+        """Take over what the store has recovered, before anything is subscribed to. The state is the engine's then."""
+        self.context.read_clock()
+        self.recovery.restore(state)
+
+    def recovered_inboxes(self) -> list[tuple[bytes, int]]:
+        """What to subscribe to beside the subjects: ack inboxes of earlier runs, each with its ID."""
+        return list(self.recovery.inboxes())
+
+    def take_ended_sids(self) -> list[int]:
+        """IDs of recovered ack inboxes that nobody needs any more: unsubscribe."""
+        ended, self.ended_sids = self.ended_sids, []
+        return ended
+
+    def begin(self) -> None:
+        """Clients are served from now on: recovered ones get heartbeats, recovered subscriptions messages."""
+        self.context.read_clock()
+        self.recovery.begin()
+        self._serve_released()
 
     def end_chunk(self) -> None:
         """All messages of a chunk have been fed: serve what acks have released."""
@@ -315,7 +342,7 @@ class Engine:
         """A read error: this attempt ends; `retry_reads` begins another one."""
         channel.failed_reads.append(sequence)
         for waiter in channel.reading.get(sequence, []):
-            if isinstance(waiter, Pass | Resumption):
+            if isinstance(waiter, Waiting):
                 subscription_id = waiter.subscription.id
                 _log.error(
                     "Error getting message for redelivery subid=%d, seq=%d, err=%s", subscription_id, sequence, text

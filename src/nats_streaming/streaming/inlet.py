@@ -280,8 +280,16 @@ class Inlet(MessageSink):
         subscription.ack_token = token
         return token
 
+    def add_recovered(self, sid: int, subscription: Subscription) -> None:
+        """An ack inbox of an earlier run, with a NATS subscription of its own; the token is the ID, negative."""
+        self.recovered[sid] = subscription
+        subscription.ack_token = -sid
+
     def remove_ack_slot(self, subscription: Subscription) -> None:
         if subscription.ack_token < 0:
+            if self.recovered.pop(-subscription.ack_token, None) is not None:
+                self.engine.ended_sids.append(-subscription.ack_token)
+            subscription.ack_token = -1
             return
         slot = subscription.ack_token & ((1 << _SLOT_BITS) - 1)
         self.ack_slots[slot] = None

@@ -79,8 +79,9 @@ class Membership:
         subscription.removed = True
         if subscription.on_hold:
             subscription.on_hold = False
-            if subscription.group is not None:
-                subscription.group.on_hold = False
+            group = subscription.group
+            if group is not None:
+                group.on_hold = any(member.on_hold for member in group.members)
 
     def _leave_channel(self, subscription: Subscription) -> None:
         if subscription.group is not None:

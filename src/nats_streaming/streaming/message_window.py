@@ -60,6 +60,16 @@ class MessageWindow:
         self.bytes = size
         self.last_timestamp_ns = last_timestamp_ns
 
+    def adopt(self, segments: list[Segment]) -> None:
+        """Take over those restored segments that follow one another up to `last`; the others stay in the store."""
+        following = self.last + 1
+        for segment in reversed(segments):
+            if segment.base + segment.count != following or following <= self.first:
+                break
+            self.segments.insert(0, segment)
+            self.resident += segment.buffer.used
+            following = segment.base
+
     def append(
         self,
         subject_field: bytes,

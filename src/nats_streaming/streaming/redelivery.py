@@ -24,7 +24,9 @@ class Redelivery:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._paused: list[Pass | Resumption] = []
+        self._paused: list[Waiting] = []
+        self._recovering: dict[Subscription, None] = {}
+        self._held_groups: dict[QueueGroup, None] = {}
 
     def arm_new(self) -> None:
         """Arm the timers that delivery has asked for."""
@@ -51,6 +53,7 @@ class Redelivery:
             subscription.timer.cancel()
         subscription.timer = None
         subscription.timer_armed = False
+        self._leave_recovery(subscription)
 
     def _fire(self, subscription: Subscription) -> None:
         subscription.timer = None
@@ -86,7 +89,7 @@ class Redelivery:
 
     def pause(self, backlog: list[Any]) -> None:
         """The link is lost: keep what delivery would have gone on with, as far as nothing else leads back to it."""
-        self._paused += [waiting for waiting in backlog if isinstance(waiting, Pass | Resumption)]
+        self._paused += [waiting for waiting in backlog if isinstance(waiting, Waiting)]
 
     def _redeliver_all(self, subscription: Subscription, sequences: list[int], group: QueueGroup | None) -> bool:
         """Redeliver in the order given; False when it had to stop and will go on by itself."""
@@ -162,7 +165,7 @@ class Redelivery:
             self.resume_rest(subscription, pending)
 
     def resume_rest(self, subscription: Subscription, sequences: list[int]) -> None:
-        """Redeliver these in order, then let new messages pass; waits where messages must be read first."""
+        """Redeliver these in order to the subscription itself, then let new messages pass."""
         delivery = self._context.delivery
         if not delivery.enabled:
             self._paused.append(Resumption(self, subscription, sequences))
@@ -182,10 +185,28 @@ class Redelivery:
         if next_ns >= 0:
             self._arm(subscription, max(next_ns, self._context.now_ns + NS_PER_MS))
 
+    def hold_groups(self, held: list[Subscription]) -> None:
+        """After a restart the groups of these get nothing new before the unacked of all of them were seen to."""
+        self._recovering = dict.fromkeys(held)
+        for subscription in held:
+            if subscription.group is not None:
+                self._held_groups[subscription.group] = None
+
+    def _leave_recovery(self, subscription: Subscription) -> None:
+        if subscription in self._recovering:
+            del self._recovering[subscription]
+            if not self._recovering:
+                groups, self._held_groups = self._held_groups, {}
+                for group in groups:
+                    group.on_hold = False
+                    self._context.inlet.released.append(group)
+
     def _end_hold(self, subscription: Subscription) -> None:
         subscription.on_hold = False
-        if subscription.group is not None:
-            subscription.group.on_hold = False
+        group = subscription.group
+        if group is not None and group not in self._held_groups:
+            group.on_hold = False
+        self._leave_recovery(subscription)
         subscription.stalled = subscription.in_flight.count >= subscription.max_in_flight
         # Perhaps long after the request: what became new meanwhile has waited for this.
         self._context.inlet.released.append(subscription)
@@ -203,8 +224,11 @@ class Redelivery:
                 self._arm(receiver, due_ns)
 
 
-class Pass:
-    """The rest of a redelivery pass: messages must be read first, or the outbox be sent, or the link be back."""
+class Waiting:
+    """Something begun for a subscription that goes on when messages were read, the outbox was sent, the link is back.
+
+    Void when the subscription has ended meanwhile, or was resumed once more.
+    """
 
     def __init__(self, redelivery: Redelivery, subscription: Subscription) -> None:
         self._redelivery = redelivery
@@ -213,19 +237,25 @@ class Pass:
 
     def go_on(self) -> None:
         if self.subscription.ack_token == self._token:
-            self._redelivery.fire_again(self.subscription)
+            self.proceed()
+
+    def proceed(self) -> None:
+        raise NotImplementedError
 
 
-class Resumption:
-    """The rest of a resumed durable's unacked messages, which wait for the same."""
+class Pass(Waiting):
+    """The rest of a redelivery pass."""
+
+    def proceed(self) -> None:
+        self._redelivery.fire_again(self.subscription)
+
+
+class Resumption(Waiting):
+    """The rest of what comes before new messages, after a resume or a restart."""
 
     def __init__(self, redelivery: Redelivery, subscription: Subscription, sequences: list[int]) -> None:
-        self._redelivery = redelivery
-        self.subscription = subscription
-        self._token = subscription.ack_token
+        super().__init__(redelivery, subscription)
         self._sequences = sequences
 
-    def go_on(self) -> None:
-        """Resume again, with those still in flight; unless it ended meanwhile, or was resumed once more."""
-        if self.subscription.ack_token == self._token:
-            self._redelivery.resume_rest(self.subscription, self._sequences)
+    def proceed(self) -> None:
+        self._redelivery.resume_rest(self.subscription, self._sequences)

@@ -39,7 +39,7 @@ class Subscriptions:
         self._channels = channels
         self._clients = clients
         self._redelivery = redelivery
-        self._membership = Membership(context, channels, redelivery)
+        self.membership = Membership(context, channels, redelivery)
         self._behind_seek: dict[tuple[bytes, bytes, bytes], list[tuple[bytes, bytes]]] = {}
 
     # Subscribe.
@@ -119,7 +119,7 @@ class Subscriptions:
                 if not durable.is_offline:
                     if not self._context.options.replace_durable:
                         raise RequestError(ReplyText.DUPLICATE_DURABLE)
-                    self._membership.close(durable)
+                    self.membership.close(durable)
                 self._resume(durable, client, request, reply)
                 return
         self._check_limit(channel)
@@ -222,7 +222,7 @@ class Subscriptions:
         channel_name = subscription.channel.name
         _log.error("Unable to create subscription on %s: %s", quoted(channel_name), text)
         if not subscription.removed:
-            self._membership.discard(subscription)
+            self.membership.discard(subscription)
         self._context.reply_now(reply, encode(SubscriptionResponse(error=text.encode("utf-8", "replace"))))
 
     def _enter_group(self, subscription: Subscription, group: QueueGroup) -> None:
@@ -282,7 +282,7 @@ class Subscriptions:
                 return
             if reply:
                 put_publish(context.delivery.out, reply, b"", response)
-            self._membership.log(subscription, what, position)
+            self.membership.log(subscription, what, position)
             subscription.eligible = True
             if resumed:
                 self._redelivery.resume(subscription)
@@ -293,9 +293,9 @@ class Subscriptions:
             context.reply_now(reply, encode(SubscriptionResponse(error=text.encode("utf-8", "replace"))))
             if subscription.ack_token == token:
                 if resumed:
-                    self._membership.close(subscription)
+                    self.membership.close(subscription)
                 else:
-                    self._membership.discard(subscription)
+                    self.membership.discard(subscription)
 
         context.cycle.on_end(committed, failed)
         client.subscriptions.setdefault(subscription, None)
@@ -305,7 +305,7 @@ class Subscriptions:
 
     def put_again(self, subscription: Subscription) -> None:
         """Its record must follow a change that is not its own."""
-        self._membership.put(subscription)
+        self.membership.put(subscription)
 
     # Unsubscribe and close.
 
@@ -337,9 +337,9 @@ class Subscriptions:
             return
         client.subscriptions.pop(subscription, None)
         if close:
-            self._membership.close(subscription)
+            self.membership.close(subscription)
         else:
-            self._membership.unsubscribe(subscription)
+            self.membership.unsubscribe(subscription)
         self._channels.watch_inactivity(channel)
         self._context.reply(reply, encode(SubscriptionResponse()))
 
@@ -347,7 +347,7 @@ class Subscriptions:
         """Close every subscription of a client that leaves."""
         subscriptions, client.subscriptions = client.subscriptions, {}
         for subscription in subscriptions:
-            self._membership.close(subscription)
+            self.membership.close(subscription)
             self._channels.watch_inactivity(subscription.channel)
 
     def on_channel_removed(self, channel: Channel) -> None:

@@ -35,11 +35,13 @@ from nats_streaming.protocol.nats_reader import LinkControl, NatsReader
 from nats_streaming.protocol.protobuf import FIELD, FieldReader, to_signed
 from nats_streaming.protocol.stan_messages import length_field
 from nats_streaming.stores.api import Store
+from nats_streaming.stores.batch import ServerPut
 from nats_streaming.stores.limits import StoreLimits
 from nats_streaming.streaming.channel import Channel
 from nats_streaming.streaming.context import EngineOptions, Seek
 from nats_streaming.streaming.cycle import Cycle
 from nats_streaming.streaming.engine import Engine
+from nats_streaming.streaming.recovery import server_info
 from nats_streaming.streaming.subjects import (
     SID_ACK,
     SID_CLOSE,
@@ -105,6 +107,9 @@ class DriverOptions:
     replace_durable: bool = False
     batch_max: int = 1024
     cluster_id: bytes = b"test-cluster"
+    discover_prefix: bytes = b"_STAN.discover"
+    recent_bytes: int = 64 << 20
+    lent_bytes: int = 32 << 20
 
 
 def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -132,7 +137,20 @@ class EngineDriver:
         alive: client IDs whose heartbeats are answered; others have no responders.
     """
 
-    def __init__(self, store: Store, options: DriverOptions | None = None, clock: FakeClock | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        options: DriverOptions | None = None,
+        clock: FakeClock | None = None,
+        earlier: EngineDriver | None = None,
+    ) -> None:
+        """
+        Args:
+            earlier: the driver of the server before a restart.
+
+        Raises:
+            ConfigError: the store belongs to another cluster.
+        """
         self.store = store
         self.options = options or DriverOptions()
         self.clock = clock or FakeClock()
@@ -140,6 +158,7 @@ class EngineDriver:
         self.alive: set[bytes] = set()
         self.frames: list[Frame] = []
         self.acks: list[tuple[bytes, str]] = []
+        self._ack_sids: dict[bytes, int] = {}
         self.subscriptions: dict[bytes, list[DrivenSubscription]] = {}
         self.reads: list[tuple[Channel, int]] = []
         self.seeks: list[Seek] = []
@@ -150,13 +169,24 @@ class EngineDriver:
         self.engine = self._start()
         self._reader = NatsReader(self.engine.inlet, _NoControl())
         self.engine.link_up(1 << 20)
+        self.adopt(earlier)
         self.settle()
+        self.engine.begin()
+        self.settle()
+
+    def adopt(self, earlier: EngineDriver | None) -> None:
+        """The clients of a server before this one are still there."""
+        if earlier is not None:
+            self.subscriptions = earlier.subscriptions
+            self.alive = earlier.alive
+            self._inboxes = earlier._inboxes
+            self._serial = earlier._serial
 
     def _start(self) -> Engine:
         options = self.options
-        run_now(self.store.recover())
-        info = new_server_info(options.cluster_id, b"_STAN.discover")
-        return Engine(
+        state = run_now(self.store.recover())
+        info, is_new = server_info(state, new_server_info(options.cluster_id, options.discover_prefix))
+        engine = Engine(
             EngineOptions(
                 max_channels=options.limits.max_channels,
                 limits=options.limits.build(),
@@ -165,11 +195,19 @@ class EngineDriver:
                 heartbeat_fail_count=options.heartbeat_fail_count,
                 replace_durable=options.replace_durable,
                 batch_max=options.batch_max,
+                recent_bytes=options.recent_bytes,
+                lent_bytes=options.lent_bytes,
             ),
             self.store.capabilities,
             info,
             self.clock,
         )
+        if state is not None:
+            engine.restore(state)
+        self._ack_sids = dict(engine.recovered_inboxes())
+        if is_new:
+            engine.context.stage(ServerPut(info))
+        return engine
 
     # The shell's part.
 
@@ -203,6 +241,8 @@ class EngineDriver:
         for frame in frames:
             self._dispatch(frame)
         self.reads += self.engine.take_reads()
+        for sid in self.engine.take_ended_sids():
+            self._ack_sids = {inbox: known for inbox, known in self._ack_sids.items() if known != sid}
         self.seeks += self.engine.take_seeks()
 
     def settle(self) -> None:
@@ -470,7 +510,7 @@ class EngineDriver:
 
     def ack_sid(self, ack_inbox: bytes) -> int:
         """Under which of our NATS subscriptions an ack arrives."""
-        return SID_ACK
+        return self._ack_sids.get(ack_inbox, SID_ACK)
 
     # What came.
 
@@ -506,9 +546,7 @@ def restarted(driver: EngineDriver, store: Store, **changes: Any) -> EngineDrive
     Args:
         changes: options that differ.
     """
-    again = object.__new__(EngineDriver)
-    again.__init__(store, replace(driver.options, **changes), driver.clock)  # type: ignore[misc]
-    return again
+    return EngineDriver(store, replace(driver.options, **changes), driver.clock, driver)
 
 
 def _varint(value: int) -> bytes:
