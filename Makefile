@@ -2,6 +2,7 @@
 #
 #   make run ARGS="-p 4333 -cid my-cluster"     arguments for the server
 #   make test PYTEST_ARGS="-x -k durable"       arguments for pytest
+#   make bench BENCHES=bench/startup.py ARGS="--rounds 3"
 #   make test PYTHON=python3.13                 which Python makes the environment (after `make clean`)
 
 PYTHON ?= python3
@@ -45,7 +46,7 @@ check: $(VENV)/equipped
 tidy interop faults: $(VENV)/equipped
 	$(BIN)/python -m pytest tests/$@ $(PYTEST_ARGS)
 
-# Each measures, prints and judges nothing: bench/README.md says what the numbers mean.
+# Each measures, prints and judges nothing; its first lines say what the numbers mean.
 bench: $(VENV)/equipped
 	@set -e; for bench in $(BENCHES); do echo "== $$bench"; $(BIN)/python $$bench $(ARGS); done
 
