@@ -27,7 +27,7 @@ cpdef int put_u64(ByteBuffer out, unsigned long long value) except -1
 @cython.locals(view="const unsigned char *", value="unsigned int")
 cpdef unsigned int read_u32(data, Py_ssize_t at) except? 0xFFFFFFFF
 @cython.locals(high="unsigned long long")
-cpdef long long read_u64(data, Py_ssize_t at) except? -1
+cpdef long long read_u64(data, Py_ssize_t at) except *
 cpdef int put_record(ByteBuffer out, unsigned int kind, bytes payload, Checksum checksum) except -1
 @cython.locals(start=Py_ssize_t)
 cpdef int put_index_entry(ByteBuffer out, long long sequence, long long offset, long long timestamp_ns,
