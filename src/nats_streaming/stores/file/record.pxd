@@ -55,7 +55,7 @@ cdef class RunWriter:
     @cython.locals(source=bytearray, sequence="long long", slot=Py_ssize_t, size=Py_ssize_t, timestamp_ns="long long",
                    start=Py_ssize_t)
     cpdef long long put_run(self, Segment segment, long long first, long long last, Py_ssize_t buffer_bytes,
-                            long long count_max, long long size_max, long long timestamp_stop_ns) except -1
+                            long long count_max, long long size_max, long long timestamp_stop_ns) except *
 
 
 @cython.final
