@@ -13,7 +13,7 @@ from .checkout import ROOT, files, relative
 
 PAGES = [path for path in files() if path.suffix == ".md"]
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"(?<!!)\[[^\]\n]*\]\(([^)\s]+)\)")
+_LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+?)\s*#*$", re.MULTILINE)
 
 
