@@ -76,7 +76,6 @@ class Channels:
         if window.dropped_by_limit:
             self.report_limit(channel)
         self.watch_expiry(channel)
-        self._context.residency.grown(channel)
 
     def _want_front(self, channel: Channel, *, quiet: bool = False) -> None:
         """The oldest messages must be in memory before they can be dropped: their sizes and times count."""

@@ -259,6 +259,9 @@ class Engine:
         for channel, _, _ in cycle.runs:
             delivery.deliver_channel(channel)
         self._serve_released()
+        for channel, _, _ in cycle.runs:
+            # Only now: those who are up to date have got it from memory.
+            self.context.residency.grown(channel)
         out.put_buffer(cycle.acks)
         for line in cycle.trace_lines:
             _log.log(TRACE, "%s", line)

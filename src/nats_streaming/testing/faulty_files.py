@@ -82,24 +82,42 @@ def _change(content: bytearray, offset: int, data: bytes | None) -> None:
         content[offset:end] = data
 
 
-_DIRECTORY = None
-_Names = dict[str, _Inode | None]  # path to file; None is a directory
+_Change = dict[str, "_Node | None"]
+"""What one operation does to a directory: names, and what each stands for from then on."""
 
 
-@dataclass(slots=True, frozen=True)
-class _NameChange:
-    """A change of directory entries: `path` is gone, `target` stands for `inode`."""
+class _Directory:
+    """A directory: its entries now, those on stable storage, and the changes between the two."""
 
-    path: str
-    target: str
-    inode: _Inode | None
+    def __init__(self) -> None:
+        self.entries: dict[str, _Node] = {}
+        self.durable: dict[str, _Node] = {}
+        self.pending: list[_Change] = []
 
-    def apply(self, names: _Names) -> None:
-        if self.path:
-            for name in [name for name in names if name == self.path or name.startswith(self.path + os.sep)]:
-                del names[name]
-        if self.target:
-            names[self.target] = self.inode
+    def change(self, change: _Change) -> None:
+        _apply(self.entries, change)
+        self.pending.append(change)
+
+    def sync(self) -> None:
+        for change in self.pending:
+            _apply(self.durable, change)
+        self.pending.clear()
+
+    def directory(self, name: str) -> _Directory:
+        node = self.entries[name]
+        assert isinstance(node, _Directory)
+        return node
+
+
+_Node = _Inode | _Directory
+
+
+def _apply(entries: dict[str, _Node], change: _Change) -> None:
+    for name, node in change.items():
+        if node is None:
+            entries.pop(name, None)
+        else:
+            entries[name] = node
 
 
 class FaultyFiles(Files):
@@ -124,16 +142,7 @@ class FaultyFiles(Files):
         self._root = os.path.abspath(root)
         self._lock = threading.RLock()
         self._descriptors: dict[int, _Inode] = {}
-        self._names: _Names = {}
-        self._durable: _Names = {}
-        self._pending: dict[str, list[_NameChange]] = {}
-        for path in _walk(self._root):
-            if os.path.isdir(path):
-                self._names[path] = _DIRECTORY
-            else:
-                content = bytearray(Path(path).read_bytes())
-                self._names[path] = _Inode(content, size=len(content))
-        self._durable.update(self._names)
+        self._top = _read_directory(self._root)
 
     def system(self, operation: str, path: str, call: Callable[..., Any], *arguments: Any) -> Any:
         if operation not in CHANGES and operation != "close":
@@ -181,13 +190,22 @@ class FaultyFiles(Files):
 
     # What each operation means for stable storage.
 
-    def _note_open(self, path: str, existed: bool, descriptor: int, arguments: tuple[Any, ...]) -> None:
-        inode = self._names.get(path)
+    def _place(self, path: str) -> tuple[_Directory, str]:
+        """The directory that a path is in, and its name there."""
+        *above, name = os.path.relpath(path, self._root).split(os.sep)
+        directory = self._top
+        for each in above:
+            directory = directory.directory(each)
+        return directory, name
+
+    def _note_open(self, path: str, _existed: bool, descriptor: int, arguments: tuple[Any, ...]) -> None:
+        directory, name = self._place(path)
+        inode = directory.entries.get(name)
         if inode is None:
             inode = _Inode()
-            if not existed:
-                self._name(_NameChange("", path, inode))
-        elif arguments[1] & os.O_TRUNC and inode.size:
+            directory.change({name: inode})
+        assert isinstance(inode, _Inode)
+        if arguments[1] & os.O_TRUNC and inode.size:
             inode.changes.append((0, None))
             inode.size = 0
         self._descriptors[descriptor] = inode
@@ -218,35 +236,36 @@ class FaultyFiles(Files):
         self._descriptors.pop(arguments[0], None)
 
     def _note_sync_directory(self, path: str, _existed: bool, _outcome: Any, _arguments: tuple[Any, ...]) -> None:
-        for change in self._pending.pop(path, []):
-            change.apply(self._durable)
+        if path == self._root:
+            self._top.sync()
+        elif path.startswith(self._root + os.sep):
+            directory, name = self._place(path)
+            directory.directory(name).sync()
 
     def _note_rename(self, path: str, _existed: bool, _outcome: Any, arguments: tuple[Any, ...]) -> None:
-        target = os.path.abspath(arguments[1])
-        moved = self._names[path]
-        if moved is None:
-            raise NotImplementedError("renaming a directory")
-        self._name(_NameChange(path, target, moved))
+        directory, name = self._place(path)
+        target, target_name = self._place(os.path.abspath(arguments[1]))
+        if directory is not target:
+            raise NotImplementedError("renaming into another directory")
+        directory.change({name: None, target_name: directory.entries[name]})
 
     def _note_unlink(self, path: str, existed: bool, _outcome: Any, _arguments: tuple[Any, ...]) -> None:
         if existed:
-            self._name(_NameChange(path, "", None))
+            directory, name = self._place(path)
+            directory.change({name: None})
 
     def _note_mkdir(self, path: str, existed: bool, _outcome: Any, _arguments: tuple[Any, ...]) -> None:
-        if not existed:
-            self._name(_NameChange("", path, _DIRECTORY))
+        if not existed and path != self._root:
+            directory, name = self._place(path)
+            directory.change({name: _Directory()})
 
     def _note_remove_tree(self, path: str, existed: bool, _outcome: Any, _arguments: tuple[Any, ...]) -> None:
         if existed:
-            self._pending.pop(path, None)
-            self._name(_NameChange(path, "", None))
-
-    def _name(self, change: _NameChange) -> None:
-        change.apply(self._names)
-        if (change.target or change.path) == self._root:
-            change.apply(self._durable)  # whoever gives us the directory answers for it
-            return
-        self._pending.setdefault(os.path.dirname(change.target or change.path), []).append(change)
+            directory, name = self._place(path)
+            removed = directory.directory(name)
+            for each in list(removed.entries):
+                removed.change({each: None})
+            directory.change({name: None})
 
     # The power loss.
 
@@ -258,22 +277,36 @@ class FaultyFiles(Files):
         """
         with self._lock:
             self.dead = True
-            names = dict(self._durable)
-            for path in sorted(self._pending):
-                for change in self._pending[path]:
-                    if rng.random() < loses:
-                        break
-                    change.apply(names)
-            directory.mkdir(parents=True)
-            for path in sorted(names):
-                inode = names[path]
-                target = directory / os.path.relpath(path, self._root)
-                if os.path.dirname(path) != self._root and os.path.dirname(path) not in names and path != self._root:
-                    continue  # in a directory that did not come to be
-                if inode is None:
-                    target.mkdir(exist_ok=True)
-                else:
-                    target.write_bytes(_remainder(inode, rng, loses))
+            _write_directory(self._top, directory, rng, loses)
+
+
+def _write_directory(node: _Directory, target: Path, rng: random.Random, loses: float) -> None:
+    target.mkdir(parents=True)
+    entries = dict(node.durable)
+    for change in node.pending:
+        if rng.random() < loses:
+            break
+        _apply(entries, change)
+    for name in sorted(entries):
+        entry = entries[name]
+        if isinstance(entry, _Directory):
+            _write_directory(entry, target / name, rng, loses)
+        else:
+            (target / name).write_bytes(_remainder(entry, rng, loses))
+
+
+def _read_directory(path: str) -> _Directory:
+    """What is on the disk now counts as durable."""
+    directory = _Directory()
+    for name in os.listdir(path) if os.path.isdir(path) else ():
+        inner = os.path.join(path, name)
+        if os.path.isdir(inner):
+            directory.entries[name] = _read_directory(inner)
+        else:
+            content = bytearray(Path(inner).read_bytes())
+            directory.entries[name] = _Inode(content, size=len(content))
+    directory.durable = dict(directory.entries)
+    return directory
 
 
 def _remainder(inode: _Inode, rng: random.Random, loses: float) -> bytes:
@@ -298,12 +331,6 @@ def _pages(offset: int, data: bytes) -> Iterator[tuple[int, bytes]]:
         stop = min(end, (offset // PAGE_BYTES + 1) * PAGE_BYTES)
         yield offset, data[len(data) - (end - offset) : len(data) - (end - stop)]
         offset = stop
-
-
-def _walk(root: str) -> Iterator[str]:
-    for directory, subdirectories, names in os.walk(root):
-        for name in (*subdirectories, *names):
-            yield os.path.join(directory, name)
 
 
 NO_SPACE = FileFault(errno.ENOSPC)

@@ -617,7 +617,7 @@ class StoreSuite:
     @in_loop
     async def test_the_last_sent_is_the_highest_whatever_was_acked(self, tmp_path: Path) -> None:
         store = await self.start(tmp_path)
-        await self.put(store, SubscriptionPut(b"foo", SubscriptionState(id=1)))
+        await self.put(store, SubscriptionPut(b"foo", SubscriptionState(id=1, inbox=b"i")))
         await self.put(store, Sent(b"foo", 1, [5, 2]), Sent(b"foo", 1, [3]), Acked(b"foo", 1, [2, 3, 5]))
         _, recovered = await self.restart(store, tmp_path)
         stored = recovered.channels[b"foo"].subscriptions[1]
@@ -626,12 +626,14 @@ class StoreSuite:
     @in_loop
     async def test_a_removed_subscription_is_gone_with_its_pending(self, tmp_path: Path) -> None:
         store = await self.start(tmp_path)
-        await self.put(store, *[SubscriptionPut(b"foo", SubscriptionState(id=number)) for number in (1, 2, 3)])
+        await self.put(
+            store, *[SubscriptionPut(b"foo", SubscriptionState(id=number, inbox=b"i")) for number in (1, 2, 3)]
+        )
         await self.put(store, Sent(b"foo", 2, [1]), Sent(b"foo", 3, [2]), SubscriptionRemoved(b"foo", 2))
         store, recovered = await self.restart(store, tmp_path)
         subscriptions = recovered.channels[b"foo"].subscriptions
         assert {number: stored.pending for number, stored in subscriptions.items()} == {1: set(), 3: {2}}
-        await self.put(store, SubscriptionPut(b"foo", SubscriptionState(id=2)))
+        await self.put(store, SubscriptionPut(b"foo", SubscriptionState(id=2, inbox=b"i")))
         _, recovered = await self.restart(store, tmp_path)
         assert recovered.channels[b"foo"].subscriptions[2].pending == set()
 
@@ -639,7 +641,7 @@ class StoreSuite:
     async def test_the_recovered_state_belongs_to_the_caller(self, tmp_path: Path) -> None:
         store = await self.start(tmp_path)
         run = make_run(b"foo", 1, [b"x"] * 3)
-        await self.put(store, run, SubscriptionPut(b"foo", SubscriptionState(id=1)), Sent(b"foo", 1, [1]))
+        await self.put(store, run, SubscriptionPut(b"foo", SubscriptionState(id=1, inbox=b"i")), Sent(b"foo", 1, [1]))
         store, state = await self.restart(store, tmp_path)
         state.channels[b"foo"].subscriptions.clear()
         state.channels.clear()
