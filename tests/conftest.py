@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 import nats_streaming
 from nats_streaming.server.version import build_kind
 
@@ -15,3 +17,7 @@ def pytest_report_header() -> list[str]:
     ]
     other = os.environ.get("STAN_SERVER_UNDER_TEST")
     return [*lines, f"server under test: {other}"] if other else lines
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="more kills and power losses: minutes instead of seconds")

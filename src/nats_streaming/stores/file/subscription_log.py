@@ -110,7 +110,9 @@ class SubscriptionLog:
         stored = self.table.stored.get(subscription_id)
         if stored is None:
             return
-        fresh = [sequence for sequence in sequences if sequence not in stored.pending]
+        # What is pending already may yet tell how far the subscription is: a change took that back.
+        last_sent = stored.state.last_sent
+        fresh = [each for each in sequences if each not in stored.pending or each > last_sent]
         if not fresh:
             return
         stored.pending.update(fresh)

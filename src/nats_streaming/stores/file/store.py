@@ -1,0 +1,414 @@
+"""The FILE store: every commit goes to the journal, the Go server's files are written behind it.
+
+    stage -> commit ──▶ journal thread: encode, one write, one sync ──▶ durable
+                 └────▶ unapplied (memory) ──▶ files thread: channel files ──▶ checkpoint: sync, cut the journal
+
+The event loop owns all state here and never waits for a disk: threads get a function with its
+arguments and give back an outcome. What is in the journal and not in the channel files is in memory
+too, so a read finds every message in one of the two. After a clean `close` the journal is empty and the
+directory is what a Go server would have left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import fields
+from functools import partial
+from typing import Any, Final
+
+from nats_streaming.constants import NS_PER_SECOND
+from nats_streaming.errors import ConfigError, StoreError, bare
+from nats_streaming.stores.api import Capabilities
+from nats_streaming.stores.batch import Record, decode_batch, encode_batch
+from nats_streaming.stores.file.file_io import Files
+from nats_streaming.stores.file.findings import CorruptMessageError, Finding, Severity
+from nats_streaming.stores.file.journal import Journal
+from nats_streaming.stores.file.merge import merge
+from nats_streaming.stores.file.options import FileOptions
+from nats_streaming.stores.file.root_files import RootFiles
+from nats_streaming.stores.file.unapplied import Unapplied
+from nats_streaming.stores.file.worker import Worker
+from nats_streaming.stores.segment import Segment
+from nats_streaming.stores.state import StoreState
+
+_log = logging.getLogger("nats_streaming")
+
+CHECKPOINT_BYTES: Final = 64 << 20  # replaying so much takes about a second
+JOURNAL_BYTES_MAX: Final = 256 << 20  # it only gets there while the channel files cannot be written
+UNAPPLIED_BYTES_MAX: Final = 64 << 20  # memory; commits wait until the files thread has caught up
+APPLY_BYTES: Final = 4 << 20  # what one visit of the files thread takes
+APPLY_DELAY_S: Final = 0.25
+_RETRY_FIRST_S = 0.5
+_RETRY_MAX_S = 30.0
+
+MESSAGE_OVERHEAD_BYTES: Final = 40
+"""A record header of 8 bytes and an index record of 32, which the original counts too."""
+
+_LEVELS = {Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING, Severity.ERROR: logging.ERROR}
+
+
+class FileStore:
+    """See `stores.api.Store`.
+
+    Options: the attributes of `FileOptions`, and `limits`, what holds for a channel of a name.
+
+    Attributes:
+        failure: why the channel files cannot be written at the moment, "" while they can. Commits go on
+            until the journal has reached its limit.
+    """
+
+    name = "FILE"
+
+    def __init__(
+        self,
+        options: dict[str, Any],
+        *,
+        files: Files | None = None,
+        checkpoint_bytes: int = CHECKPOINT_BYTES,
+        journal_bytes_max: int = JOURNAL_BYTES_MAX,
+        apply_delay_s: float = APPLY_DELAY_S,
+    ) -> None:
+        """
+        Args:
+            options: see above.
+            files: what reaches the file system; for tests.
+            checkpoint_bytes: journal size at which the channel files are synced and the journal is cut.
+            journal_bytes_max: size above which commits fail.
+            apply_delay_s: seconds that a batch may wait for others before it goes to the channel files.
+        """
+        self.capabilities = Capabilities(
+            recoverable=True, exclusive_lock=True, message_overhead_bytes=MESSAGE_OVERHEAD_BYTES
+        )
+        self.failure = ""
+        self._options = _file_options(options)
+        self._options.check()
+        files = files or Files()
+        self._root = RootFiles(self._options.directory, self._options, files, limits=options.get("limits"))
+        self._journal = Journal(self._options.directory, files, sync=self._options.sync, strict=self._options.strict)
+        self._journal_worker = Worker("file-store-journal")
+        self._files_worker = Worker("file-store-files")
+        self._read_worker = Worker("file-store-read")
+        self._checkpoint_bytes = checkpoint_bytes
+        self._journal_bytes_max = journal_bytes_max
+        self._apply_delay_s = apply_delay_s
+        self._staged: list[Record] = []
+        self._unapplied = Unapplied()
+        self._dirty = False  # applied to the channel files and not synced there
+        self._again = False  # the channel files failed: hand them everything since the last checkpoint
+        self._kick: asyncio.Event = asyncio.Event()
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._urgent = False
+        self._behind: asyncio.Task[None] | None = None
+        self._closed = False
+
+    # Beginning.
+
+    async def try_lock(self) -> bool:
+        return await self._files_worker.start(self._root.try_lock)
+
+    async def recover(self) -> StoreState | None:
+        state, found = await self._files_worker.start(self._recover)
+        for finding in found:
+            _log.log(_LEVELS[finding.severity], "%s", finding.text)
+        if state is not None:
+            for name, channel in state.channels.items():
+                self._unapplied.restore(name, channel.last)
+        self._behind = asyncio.get_running_loop().create_task(self._write_behind(), name="file store: write behind")
+        self._behind.add_done_callback(self._on_behind_end)
+        return state
+
+    def _recover(self) -> tuple[StoreState | None, list[Finding]]:
+        """In the files thread: the channel files, then the journal over them."""
+        state = self._root.recover()
+        replayed = 0
+        for batch in self._journal.replay():
+            self._root.apply(decode_batch(batch.payload))
+            replayed += 1
+        if replayed:
+            self._root.sync()
+            state = self._root.state()
+            _log.info("Journal: %d batches of the last run were brought to the channel files", replayed)
+        elif state is not None:
+            self._root.settle(state)
+        self._journal.cut(self._journal.last)
+        return state, self._root.findings
+
+    # Committing.
+
+    def stage(self, records: Sequence[Record]) -> None:
+        self._staged.extend(records)
+
+    async def commit(self) -> None:
+        staged, self._staged = self._staged, []
+        if not staged:
+            return
+        if self._closed:
+            raise StoreError("the FILE store is closed")
+        await self._make_room()
+        written = self._journal_worker.start(self._append, staged)
+        # Not behind the `await`: who waits may be cancelled, and the batch is in the journal nevertheless.
+        written.add_done_callback(partial(self._on_written, staged))
+        await asyncio.shield(written)
+
+    def _append(self, records: Sequence[Record]) -> tuple[int, int]:
+        """In the journal thread."""
+        payload = encode_batch(records)
+        return self._journal.append(payload), len(payload)
+
+    def _on_written(self, records: Sequence[Record], written: asyncio.Future[tuple[int, int]]) -> None:
+        if written.cancelled() or written.exception() is not None:
+            return
+        number, size = written.result()
+        was_empty = not self._unapplied
+        self._unapplied.add(number, records, size)
+        if was_empty or self._unapplied.size >= APPLY_BYTES:
+            self._kick.set()
+
+    async def _make_room(self) -> None:
+        """Wait while the channel files are behind; refuse while they fail and the journal is full."""
+        while self._unapplied.size > UNAPPLIED_BYTES_MAX or self._journal.size > self._journal_bytes_max:
+            if self.failure:
+                if self._journal.size > self._journal_bytes_max:
+                    raise StoreError(
+                        f"the journal is full: {self._journal.size} bytes wait for the channel files,"
+                        f" which cannot be written: {self.failure}"
+                    )
+                return
+            await self._applied_to(self._unapplied.oldest() or self._journal.last)
+
+    # Writing behind.
+
+    async def _write_behind(self) -> None:
+        loop = asyncio.get_running_loop()
+        retry_s = _RETRY_FIRST_S
+        synced_at = loop.time()
+        while not self._closed:
+            await self._wait_for_work(synced_at, retry_s if self.failure else 0.0)
+            try:
+                if self._again:
+                    await self._apply_again()
+                await self._apply_chunk()
+                if self._checkpoint_is_due(synced_at):
+                    await self._checkpoint()
+                    synced_at = loop.time()
+            except StoreError as error:
+                self._again = True
+                if not self.failure:
+                    _log.error("Channel files cannot be written, the journal keeps what is new: %s", error)
+                retry_s = min(retry_s * 2, _RETRY_MAX_S) if self.failure else _RETRY_FIRST_S
+                self.failure = str(error)
+            else:
+                if self.failure:
+                    _log.info("Channel files can be written again")
+                self.failure = ""
+            self._wake_up()
+
+    def _on_behind_end(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or task.exception() is None:
+            return
+        # A bug. The journal goes on until it is full, and what it holds is applied at the next start.
+        _log.critical("bug: nothing is written to the channel files any more", exc_info=task.exception())
+        self.failure = f"bug: {task.exception()!r}"
+        self._wake_up()
+
+    async def _wait_for_work(self, synced_at: float, retry_s: float) -> None:
+        """Return when something is due."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        while not self._closed:
+            self._kick.clear()
+            now = loop.time()
+            was_empty = not self._unapplied
+            if retry_s:
+                due: float | None = begun + retry_s
+            elif self._urgent or self._unapplied.size >= APPLY_BYTES or self._journal.size >= self._checkpoint_bytes:
+                return
+            elif self._unapplied:
+                due = begun + self._apply_delay_s
+            elif self._dirty and self._options.auto_sync_ns > 0:
+                due = synced_at + self._options.auto_sync_ns / NS_PER_SECOND
+            else:
+                due = None
+            if due is not None and due <= now:
+                return
+            try:
+                await asyncio.wait_for(self._kick.wait(), None if due is None else due - now)
+            except TimeoutError:
+                return
+            if was_empty and not retry_s:
+                begun = loop.time()
+
+    def _checkpoint_is_due(self, synced_at: float) -> bool:
+        if self._journal.size >= self._checkpoint_bytes:
+            return True
+        interval_s = self._options.auto_sync_ns / NS_PER_SECOND
+        return self._dirty and interval_s > 0 and asyncio.get_running_loop().time() - synced_at >= interval_s
+
+    async def _apply_chunk(self) -> None:
+        number, batches = self._unapplied.peek(APPLY_BYTES)
+        if batches:
+            await self._files_worker.start(self._apply, batches)
+            self._dirty = True
+            self._unapplied.applied(number)
+
+    def _apply(self, batches: list[Sequence[Record]]) -> None:
+        """In the files thread."""
+        self._root.apply(merge(batches, forget_acked=True))
+        self._root.flush()
+
+    async def _apply_again(self) -> None:
+        """Hand over everything since the last checkpoint, from the journal: some of it may have been lost."""
+        number = self._journal.last
+        await self._files_worker.start(self._replay, number)
+        self._again = False
+        self._dirty = False
+        self._unapplied.applied(number)
+        await self._files_worker.start(self._journal.cut, number)
+
+    def _replay(self, number: int) -> None:
+        """In the files thread."""
+        for batch in self._journal.read_back(number):
+            self._root.apply(decode_batch(batch.payload))
+        self._root.sync()
+
+    async def _checkpoint(self) -> None:
+        number = await self._journal_worker.start(self._journal.rotate)
+        while self._unapplied and self._unapplied.oldest() <= number:
+            await self._apply_chunk()
+        await self._files_worker.start(self._root.sync)
+        self._dirty = False
+        await self._files_worker.start(self._journal.cut, number)
+
+    async def _applied_to(self, number: int) -> None:
+        """Wait until this batch is in the channel files, or an attempt has failed."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((number, done))
+        self._urgent = True
+        self._kick.set()
+        await done
+
+    def _wake_up(self) -> None:
+        oldest = self._unapplied.oldest()
+        left: list[tuple[int, asyncio.Future[None]]] = []
+        for number, done in self._waiting:
+            if self.failure or not oldest or number < oldest:
+                if not done.done():
+                    done.set_result(None)
+            else:
+                left.append((number, done))
+        self._waiting = left
+        self._urgent = bool(left)
+
+    # Reading.
+
+    async def read(self, channel: bytes, first: int, count: int) -> Segment | None:
+        await self._settle(channel)
+        first = max(first, self._unapplied.first_of(channel))
+        segment = self._unapplied.find(channel, first)
+        if segment is not None:
+            return segment
+        segment = await self._read_worker.start(self._read_files, channel, first, count)
+        if segment is None:
+            # Looked up again: in the meantime it may have come, though not gone.
+            segment = self._unapplied.find(channel, first)
+            if segment is None and self._unapplied.has_after(channel, first):
+                segment = Segment(first)
+                segment.append(b"", 0)
+        return segment
+
+    async def _settle(self, channel: bytes) -> None:
+        """Wait for what only the channel files can tell: deletions, removals, messages in the place of others."""
+        while number := self._unapplied.read_after(channel):
+            if self.failure:
+                raise StoreError(self.failure)
+            await self._applied_to(number)
+
+    def _read_files(self, channel: bytes, first: int, count: int) -> Segment | None:
+        """In the read thread."""
+        files = self._root.channel(channel)
+        if files is None:
+            return None
+        try:
+            return files.read(first, count)
+        except CorruptMessageError as error:
+            if self._options.strict:
+                raise
+            finding = files.set_aside(error.sequence)
+            _log.error("Channel %s: message %d is damaged and skipped: %s", bare(channel), error.sequence, finding.text)
+            return files.read(first, count)
+
+    async def find_time(self, channel: bytes, timestamp_ns: int) -> int:
+        await self._settle(channel)
+        found, first = self._unapplied.find_time(channel, timestamp_ns)
+        if found > first:
+            return found
+        # Everything here is young enough; perhaps there is more of that in the files.
+        in_files = await self._read_worker.start(self._find_time_in_files, channel, timestamp_ns)
+        if first:
+            in_files = min(in_files, first)
+        return max(in_files, self._unapplied.first_of(channel))
+
+    def _find_time_in_files(self, channel: bytes, timestamp_ns: int) -> int:
+        """In the read thread."""
+        files = self._root.channel(channel)
+        return files.find_time(timestamp_ns) if files is not None else 1
+
+    # Ending.
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._staged = []
+        try:
+            if self._behind is not None:
+                # A commit that is being written has its callback before this returns.
+                await self._journal_worker.start(_nothing)
+                self._kick.set()
+                await asyncio.wait({self._behind})
+                await self._finish()
+            for what in (self._journal.close, self._root.close):
+                try:
+                    await self._files_worker.start(what)
+                except StoreError as error:
+                    _log.error("Closing the FILE store: %s", error)
+        finally:
+            for _, done in self._waiting:
+                done.cancel()
+            for worker in (self._journal_worker, self._files_worker, self._read_worker):
+                worker.close()
+
+    def abandon(self) -> None:
+        """End without writing anything, as a crash does; what is in the journal is for the next start."""
+        self._closed = True
+        if self._behind is not None:
+            self._behind.cancel()
+        for worker in (self._journal_worker, self._files_worker, self._read_worker):
+            worker.close()
+
+    async def _finish(self) -> None:
+        """Leave nothing in the journal, if possible."""
+        try:
+            if self._again:
+                await self._apply_again()
+            while self._unapplied:
+                await self._apply_chunk()
+            await self._files_worker.start(self._root.sync)
+            await self._files_worker.start(self._journal.close)
+            await self._files_worker.start(self._journal.cut, self._journal.last)
+        except StoreError as error:
+            _log.error("The journal stays for the next start, the channel files cannot be written: %s", error)
+
+
+def _file_options(options: dict[str, Any]) -> FileOptions:
+    known = {field.name for field in fields(FileOptions)}
+    for name in options:
+        if name not in known and name != "limits":
+            raise ConfigError(f"the FILE store has no option {name!r}", option=name)
+    return FileOptions(**{name: value for name, value in options.items() if name in known})
+
+
+def _nothing() -> None:
+    """To wait for the end of what a thread does."""
