@@ -23,6 +23,7 @@ DEFAULT_ARGUMENTS = ("-SD", "-mc", "0")
 TEST_SECONDS = 40.0
 CHECKLIST_LENGTH = 105
 _RUN = "_conformance_outcome"
+_ALONE = "_ran_together_already"  # what is tried again runs alone
 
 NOT_HERE: dict[str, dict[int, str]] = {
     "needs the FILE store: state that survives a restart": {
@@ -176,10 +177,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     outcome: BaseException | None
-    if pyfuncitem.get_closest_marker("together"):
+    if pyfuncitem.get_closest_marker("together") and not hasattr(pyfuncitem, _ALONE):
         if not hasattr(pyfuncitem, _RUN):
             asyncio.run(_run_together(pyfuncitem))
         outcome = getattr(pyfuncitem, _RUN)[0]
+        delattr(pyfuncitem, _RUN)
+        setattr(pyfuncitem, _ALONE, True)
     else:
         arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
         outcome = asyncio.run(_run(pyfuncitem, arguments))
