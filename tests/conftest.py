@@ -20,7 +20,7 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Try again what real time has a part in: these machines pause, which is no fault of a server. Each try is reported."""
+    """Try again, and report it, where real time has a part: that a machine pauses is no fault of a server."""
     timed = {Path(__file__).parent / name for name in ("conformance", "interop")}
     for item in items:
         if timed & set(item.path.parents):
