@@ -67,8 +67,7 @@ class StoredChannel:
         """
         if first <= self.last:
             if self.segments and self.segments[-1] is segment:
-                self._follow_shared_tail(segment)
-                first = self.last + 1
+                self._follow_shared_tail(first)
             else:
                 first = self._first_difference(segment, first, last)
                 self._cut_back(first)
@@ -81,7 +80,7 @@ class StoredChannel:
             self.segments.append(segment)
         if self.first == 0:
             self.first = first
-        self._count(segment, first, last, 1)
+        self._count(segment, max(first, self.first), last, 1)
         self.last = last
         self.last_timestamp_ns = max(self.last_timestamp_ns, segment.timestamp_at(last - segment.base))
 
@@ -107,15 +106,13 @@ class StoredChannel:
                 self.segments.pop()
         self.last = min(self.last, first - 1)
 
-    def _follow_shared_tail(self, tail: Segment) -> None:
-        """The engine may have taken messages back out of a segment that it shares with us."""
-        end = tail.base + len(tail) - 1
-        if end < self.last:
-            self.last = end
-            self.count = self.size = 0
-            for segment in self.segments:
-                end = min(self.last, segment.base + len(segment) - 1)
-                self._count(segment, max(segment.base, self.first), end, 1)
+    def _follow_shared_tail(self, first: int) -> None:
+        """The engine took messages back, out of a segment that it shares with us, and fills it anew from `first`."""
+        self.last = first - 1
+        self.count = self.size = 0
+        for segment in self.segments:
+            end = min(self.last, segment.base + len(segment) - 1)
+            self._count(segment, max(segment.base, self.first), end, 1)
 
     def trim(self, first: int) -> None:
         """Let go of every message before `first`."""
@@ -223,6 +220,6 @@ class StoreState:
             return
         if isinstance(record, Sent):
             stored.pending.update(record.sequences)
-            stored.state.last_sent = max(stored.state.last_sent, *record.sequences)
+            stored.state.last_sent = max([stored.state.last_sent, *record.sequences])
         else:
             stored.pending.difference_update(record.sequences)
