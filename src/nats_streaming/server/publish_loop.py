@@ -232,7 +232,14 @@ class PublishLoop:
     def _start(self, job: Any) -> None:
         task = self._loop.create_task(job)
         self._jobs.add(task)
-        task.add_done_callback(self._jobs.discard)
+        task.add_done_callback(self._on_job_end)
+
+    def _on_job_end(self, task: asyncio.Task[Any]) -> None:
+        self._jobs.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Whoever waits for these messages would wait for ever.
+            _log.error("bug: reading ended in an error", exc_info=error)
+            self._on_bug(f"reading ended in an error: {error!r}")
 
     async def _read_messages(self, channel: Channel, sequence: int) -> None:
         try:

@@ -112,7 +112,8 @@ class Clients:
     def _on_probe(self, request: ConnectRequest, reply: bytes, owner: Client, answered: bool) -> None:
         """The registered owner of an ID answered, or did not."""
         self._probed.discard(request.client_id)
-        if answered and not owner.removed:
+        # While our own link is down, silence says nothing about the owner.
+        if not owner.removed and (answered or not self._context.delivery.enabled):
             self._refuse_duplicate(request.client_id, reply)
             return
         if owner.removed:

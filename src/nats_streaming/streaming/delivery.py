@@ -112,8 +112,11 @@ class Delivery:
                 if member is None:
                     return
                 if member.in_flight.count >= member.max_in_flight:
+                    if member.stalled:
+                        return
+                    # Full by what others handed over: somebody else may still have room.
                     member.stalled = True
-                    return
+                    continue
                 if self.send(member, segment, sequence, 0) == _REFUSED:
                     return
                 member.last_sent = sequence

@@ -344,14 +344,12 @@ class Engine:
     def read_failed(self, channel: Channel, sequence: int, text: str) -> None:
         """A read error: this attempt ends; `retry_reads` begins another one."""
         channel.failed_reads.append(sequence)
-        for waiter in channel.reading.get(sequence, []):
-            if isinstance(waiter, Waiting):
-                subscription_id = waiter.subscription.id
-                _log.error(
-                    "Error getting message for redelivery subid=%d, seq=%d, err=%s", subscription_id, sequence, text
-                )
-            else:
-                _log.error("Error looking up message %s:%d (%s)", bare(channel.name), sequence, text)
+        waiting = channel.reading.get(sequence, [])
+        again = [waiter.subscription.id for waiter in waiting if isinstance(waiter, Waiting)]
+        for subscription_id in again:
+            _log.error("Error getting message for redelivery subid=%d, seq=%d, err=%s", subscription_id, sequence, text)
+        if len(again) < len(waiting):
+            _log.error("Error looking up message %s:%d (%s)", bare(channel.name), sequence, text)
 
     def retry_reads(self, channel: Channel) -> None:
         """Let those that failed reads left waiting try again."""

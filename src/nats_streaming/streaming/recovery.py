@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from nats_streaming.constants import NS_PER_SECOND, REDELIVERY_SLACK_NS
 from nats_streaming.errors import ConfigError, bare, quoted
 from nats_streaming.protocol.control_messages import ServerInfo
+from nats_streaming.protocol.nats_writer import is_subject
 from nats_streaming.stores.batch import SubscriptionRemoved
 from nats_streaming.stores.state import StoredChannel, StoredSubscription, StoreState
 from nats_streaming.streaming.channel import Channel
@@ -112,8 +113,9 @@ class Recovery:
                 )
             self._context.stage(SubscriptionRemoved(channel.name, state.id))
             return
-        ack_wait_ns = state.ack_wait_seconds * NS_PER_SECOND
-        subscription = Subscription(channel, state.client_id, state.max_in_flight, ack_wait_ns)
+        # The original's own tests store less than what a request may ask for.
+        ack_wait_ns = max(state.ack_wait_seconds, 1) * NS_PER_SECOND
+        subscription = Subscription(channel, state.client_id, max(state.max_in_flight, 1), ack_wait_ns)
         subscription.id = state.id
         subscription.set_inbox(state.inbox)
         subscription.ack_inbox = state.ack_inbox
@@ -182,7 +184,7 @@ class Recovery:
     def inboxes(self) -> Iterator[tuple[bytes, int]]:
         """Ack inboxes of earlier runs, each with the ID to subscribe under."""
         for subscription in self._active:
-            if not subscription.removed:
+            if not subscription.removed and is_subject(subscription.ack_inbox):
                 yield subscription.ack_inbox, -subscription.ack_token
 
     # Begin.

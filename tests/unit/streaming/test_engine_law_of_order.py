@@ -146,8 +146,8 @@ def test_nothing_leaves_before_its_commit(rng: random.Random, round_number: int)
             assert [message.data for message in received] == [
                 data for channel, data in accepted if channel == watcher.channel
             ]
-    for name, stored in driver.inner.journal.state().channels.items():
-        window = driver.engine.inlet.channels[name].window
+    for channel_name, stored in driver.inner.journal.state().channels.items():
+        window = driver.engine.inlet.channels[channel_name].window
         assert stored.last == window.last
         assert stored.first <= window.first
 
