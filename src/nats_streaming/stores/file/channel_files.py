@@ -32,6 +32,7 @@ from nats_streaming.stores.file.record import Checksum
 from nats_streaming.stores.file.record_log import RecordLog
 from nats_streaming.stores.file.removed_log import FILE_NAME as REMOVED_FILE
 from nats_streaming.stores.file.removed_log import RangeSet, RemovedLog
+from nats_streaming.stores.file.seal import ChannelSeal
 from nats_streaming.stores.file.slices import SliceLimits
 from nats_streaming.stores.file.steps import run_steps
 from nats_streaming.stores.file.subscription_log import SubscriptionLog
@@ -317,6 +318,17 @@ class ChannelFiles:
                 each: StoredSubscription(replace(stored.state), set(stored.pending))
                 for each, stored in sorted(table.stored.items())
             },
+        )
+
+    def seal(self) -> ChannelSeal | None:
+        """What it is after its last `sync`; None if nothing can be said."""
+        if self._failure is not None:
+            return None
+        return ChannelSeal(
+            self._subscriptions.log.size,
+            self._removed.log.size,
+            self.last_sequence,
+            self._subscriptions.table.highest_id,
         )
 
     def created(self) -> None:

@@ -15,7 +15,9 @@ from nats_streaming.stores.file.findings import Severity
 from nats_streaming.stores.file.index import IndexRun
 from nats_streaming.stores.file.message_log import index_size
 from nats_streaming.stores.file.record import FILE_HEADER_BYTES, INDEX_ENTRY_BYTES
+from nats_streaming.stores.file.removed_log import FILE_NAME as REMOVED_FILE
 from nats_streaming.stores.file.removed_log import RemovedTable
+from nats_streaming.stores.file.seal import ChannelSeal
 from nats_streaming.stores.file.slice_recovery import RecoveredSlice, SliceRecovery
 from nats_streaming.stores.file.slices import DATA_SUFFIX, INDEX_SUFFIX, PREFIX, Slice, slice_number
 from nats_streaming.stores.file.subscription_log import KIND_MAX, SubscriptionTable
@@ -58,13 +60,15 @@ class RecoveredChannel:
 class ChannelRecovery:
     """Of one channel."""
 
-    def __init__(self, directory: str, name: bytes, damage: Damage) -> None:
+    def __init__(self, directory: str, name: bytes, damage: Damage, seal: ChannelSeal | None) -> None:
         """
         Args:
             directory: of the channel.
             name: of the channel.
             damage: judges what is wrong, and takes the findings.
+            seal: what the channel was when the server stopped, None if that is not known.
         """
+        self._seal = seal
         self._directory = directory
         self._name = name
         self._damage = damage
@@ -82,7 +86,7 @@ class ChannelRecovery:
         try:
             recovered = self._recover_slices()
             if not self._is_witness_true(recovered):
-                path = os.path.join(self._directory, "removed.stan")
+                path = os.path.join(self._directory, REMOVED_FILE)
                 text = f"File {quoted(path)} speaks of other messages than the channel has, and is ignored"
                 self._damage.tell(Severity.WARNING, text, path)
                 lost_last = max(each.lost_last for each in recovered)
@@ -100,7 +104,26 @@ class ChannelRecovery:
         except CorruptionError as error:
             text = f"unable to recover subscription store for [{bare(self._name)}]: {error}"
             raise CorruptionError(text) from error
+        if self._seal is not None:
+            self._compare(self._seal)
         return found
+
+    def _compare(self, seal: ChannelSeal) -> None:
+        """Tell what is shorter than it was when the server stopped; what was used before is not used again."""
+        found = self._found
+        for name, size, sealed in (
+            (SUBSCRIPTIONS_FILE, found.subscriptions_size, seal.subscriptions_size),
+            (REMOVED_FILE, found.removed_size, seal.removed_size),
+        ):
+            self._damage.compare_size(os.path.join(self._directory, name), size, sealed)
+        if seal.last > max(found.last, found.removed.last):
+            lost = f"messages up to {seal.last} were there, {found.last or 'none'} is the last one now"
+            self._damage.tell(Severity.ERROR, f"Channel {quoted(self._name)}: {lost}", self._directory)
+        self._raise_last(seal.last)
+        table = found.subscriptions
+        if seal.highest_subscription_id > table.highest_id:
+            table.highest_id = seal.highest_subscription_id
+            found.subscriptions_damaged = True
 
     def _recover_slices(self) -> list[RecoveredSlice]:
         names = self._damage.files.listdir(self._directory)
@@ -160,7 +183,7 @@ class ChannelRecovery:
     def _raise_last(self, last: int) -> None:
         """Remember the highest sequence that was ever stored, since its message is lost."""
         removed = self._found.removed
-        if last > removed.last:
+        if last > max(removed.last, self._found.last):
             removed.last = last
             self._found.removed_damaged = True
 
@@ -223,6 +246,7 @@ class ChannelRecovery:
             path, self._damage, KIND_MAX, records.take
         )
         found.subscriptions = records.table
+        found.subscriptions_damaged |= records.mended
 
 
 def _entry(file: File, entry: int) -> bytes:

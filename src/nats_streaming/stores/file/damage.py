@@ -65,6 +65,13 @@ class Damage:
         copy = f", kept as {quoted(kept)}" if kept else ""
         self.tell(severity, f"File {quoted(path)}, offset {start} to {stop}: {what}{copy}", path, start, stop, kept)
 
+    def compare_size(self, path: str, size: int, sealed: int) -> None:
+        """Tell if a file is shorter than it was when the server stopped."""
+        if size < sealed:
+            text = f"File {quoted(path)} has {size} bytes, and had {sealed} when this server stopped:"
+            text += " its end is missing, or another server has rewritten it"
+            self.tell(Severity.WARNING, text, path, size, sealed)
+
     def check_header(self, path: str, file: File) -> bool:
         """Whether a file begins with the version that is known.
 

@@ -41,10 +41,10 @@ cdef class IndexRun:
     cdef readonly bytes data
     cdef readonly Py_ssize_t count
 
-    cpdef long long sequence_at(self, Py_ssize_t entry) except *
-    cpdef long long offset_at(self, Py_ssize_t entry) except *
-    cpdef long long timestamp_at(self, Py_ssize_t entry) except *
-    cpdef long long size_at(self, Py_ssize_t entry) except *
+    cpdef long long sequence_at(self, Py_ssize_t entry) noexcept
+    cpdef long long offset_at(self, Py_ssize_t entry) noexcept
+    cpdef long long timestamp_at(self, Py_ssize_t entry) noexcept
+    cpdef long long size_at(self, Py_ssize_t entry) noexcept
     @cython.locals(previous="long long", end="long long", entry=Py_ssize_t, at=Py_ssize_t, offset="long long")
     cpdef Py_ssize_t keep_sound(self, Checksum checksum) except -1
     @cython.locals(start="long long", entry=Py_ssize_t)
@@ -58,7 +58,7 @@ cdef class IndexRun:
 
 @cython.locals(mine_data=bytearray, given_data=bytearray, sequence="long long", slot=Py_ssize_t, other=Py_ssize_t,
                size=Py_ssize_t)
-cpdef long long first_difference(Segment mine, Segment given, long long first, long long last) except *
+cpdef Py_ssize_t first_difference(Segment mine, Segment given, long long first, long long last) except -1
 @cython.locals(view="const unsigned char *", given_view="const unsigned char *", index=Py_ssize_t)
 cdef bint _equal(bytearray mine, Py_ssize_t at, bytearray given, Py_ssize_t other, Py_ssize_t size) except -1
 @cython.locals(view="const unsigned char *", at="long long", value="long long", shift=int, octet="unsigned char")

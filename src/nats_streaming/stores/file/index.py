@@ -110,7 +110,7 @@ def _all_zero(data: bytes, start: int, stop: int) -> bool:
 
 
 class IndexRun:
-    """Some consecutive entries, and the messages they point to."""
+    """Some consecutive entries, and the messages they point to. What is asked of an entry that is not there is 0."""
 
     def __init__(self, data: bytes) -> None:
         """
@@ -121,16 +121,16 @@ class IndexRun:
         self.count = len(data) // _ENTRY
 
     def sequence_at(self, entry: int) -> int:
-        return read_u64(self.data, entry * _ENTRY)
+        return read_u64(self.data, entry * _ENTRY) if 0 <= entry < self.count else 0
 
     def offset_at(self, entry: int) -> int:
-        return read_u64(self.data, entry * _ENTRY + 8)
+        return read_u64(self.data, entry * _ENTRY + 8) if 0 <= entry < self.count else 0
 
     def timestamp_at(self, entry: int) -> int:
-        return read_u64(self.data, entry * _ENTRY + 16)
+        return read_u64(self.data, entry * _ENTRY + 16) if 0 <= entry < self.count else 0
 
     def size_at(self, entry: int) -> int:
-        return read_u32(self.data, entry * _ENTRY + 24)
+        return read_u32(self.data, entry * _ENTRY + 24) if 0 <= entry < self.count else 0
 
     def keep_sound(self, checksum: Checksum) -> int:
         """Forget the entries from the first damaged one on; returns how many are left."""

@@ -17,7 +17,7 @@ cdef class Checksum:
 
     @cython.locals(view="const unsigned char *", tables="unsigned int[::1]", crc="unsigned int", word="unsigned int",
                    position=Py_ssize_t)
-    cpdef unsigned int of(self, data, Py_ssize_t start, Py_ssize_t stop) except? 0xFFFFFFFF
+    cpdef unsigned int of(self, data, Py_ssize_t start, Py_ssize_t stop) except? 0
 
 
 @cython.locals(view="unsigned char *", at=Py_ssize_t, index=int)
@@ -25,9 +25,9 @@ cpdef int put_u32(ByteBuffer out, unsigned int value) except -1
 @cython.locals(view="unsigned char *", at=Py_ssize_t, index=int)
 cpdef int put_u64(ByteBuffer out, unsigned long long value) except -1
 @cython.locals(view="const unsigned char *", value="unsigned int")
-cpdef unsigned int read_u32(data, Py_ssize_t at) except? 0xFFFFFFFF
+cpdef unsigned int read_u32(const unsigned char *data, Py_ssize_t at) noexcept
 @cython.locals(high="unsigned long long")
-cpdef long long read_u64(data, Py_ssize_t at) except *
+cpdef long long read_u64(const unsigned char *data, Py_ssize_t at) noexcept
 cpdef int put_record(ByteBuffer out, unsigned int kind, bytes payload, Checksum checksum) except -1
 @cython.locals(start=Py_ssize_t)
 cpdef int put_index_entry(ByteBuffer out, long long sequence, long long offset, long long timestamp_ns,
@@ -54,8 +54,8 @@ cdef class RunWriter:
     cpdef int put(self, bytes encoded, long long sequence, long long timestamp_ns) except -1
     @cython.locals(source=bytearray, sequence="long long", slot=Py_ssize_t, size=Py_ssize_t, timestamp_ns="long long",
                    start=Py_ssize_t)
-    cpdef long long put_run(self, Segment segment, long long first, long long last, Py_ssize_t buffer_bytes,
-                            long long count_max, long long size_max, long long timestamp_stop_ns) except *
+    cpdef Py_ssize_t put_run(self, Segment segment, long long first, long long last, Py_ssize_t buffer_bytes,
+                            long long count_max, long long size_max, long long timestamp_stop_ns) except -1
 
 
 @cython.final

@@ -18,6 +18,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 from nats_streaming.clock import Clock, SystemClock
@@ -51,6 +52,7 @@ from nats_streaming.stores.file.options import FileOptions
 from nats_streaming.stores.file.record import FILE_HEADER, FILE_HEADER_BYTES, Checksum
 from nats_streaming.stores.file.record_log import RecordLog
 from nats_streaming.stores.file.root_lock import RootLock
+from nats_streaming.stores.file.seal import ChannelSeal, Seal, take_seal, write_seal
 from nats_streaming.stores.file.server_file import FILE_NAME as SERVER_FILE
 from nats_streaming.stores.file.server_file import ServerFile
 from nats_streaming.stores.file.typed_recovery import ClientRecords, read_typed_file
@@ -99,6 +101,8 @@ class RootFiles:
         self._sync_lock = threading.Lock()
         self._closed = False
         self._directory_changed = False
+        self._recovered = False
+        self._seal: Seal | None = None
         self._channels: dict[bytes, ChannelFiles] = {}
         self._touched: set[bytes] = set()
         self._make_directory()
@@ -151,6 +155,9 @@ class RootFiles:
         """
         damage = self._new_damage(None)
         state = StoreState()
+        self._seal = take_seal(self._files, self._directory, self._shared.checksum)
+        self._directory_changed = True
+        self._recovered = True
         try:
             state.server = self._recover_server(damage)
             clients = self._recover_clients(damage)
@@ -190,6 +197,8 @@ class RootFiles:
             self._files, self._shared.pool, path, self._shared.checksum, self._clients.image, buffer_bytes=0
         )
         self._clients.log.opened(size)
+        if self._seal is not None:
+            damage.compare_size(path, size, self._seal.clients_size)
         if damaged:
             self._clients.log.renew()
         return records.clients
@@ -222,7 +231,7 @@ class RootFiles:
         directory = self._channel_directory(name)
         failure: StoreError | None = None
         try:
-            found = ChannelRecovery(directory, name, damage).recover()
+            found = ChannelRecovery(directory, name, damage, self._seal_of(name)).recover()
         except StoreError as error:
             if damage.strict:
                 raise
@@ -231,6 +240,9 @@ class RootFiles:
             found, failure = RecoveredChannel(), error
         channel = ChannelFiles(directory, name, self._shared, self._limits_of(name), found, failure)
         return channel, channel.stored(found)
+
+    def _seal_of(self, name: bytes) -> ChannelSeal | None:
+        return self._seal.channels.get(name) if self._seal is not None else None
 
     def settle(self, state: StoreState) -> None:
         """Call when everything newer was applied, to the files and to `state`, and before new messages come.
@@ -427,11 +439,20 @@ class RootFiles:
                 channel.close()
             except StoreError as error:
                 failure = error
+        if failure is None and self._recovered:
+            # It is a help for the next start and nothing else: without it that start compares nothing.
+            with suppress(StoreError):
+                self._write_seal()
         self._shared.archive.wait()
         self._shared.pool.close()
         self._root_lock.release()
         if failure is not None:
             raise failure
+
+    def _write_seal(self) -> None:
+        channels = {name: sealed for name, each in self._channels.items() if (sealed := each.seal()) is not None}
+        seal = Seal(self._clients.log.size, channels)
+        write_seal(self._files, self._shared.pool, self._directory, self._shared.checksum, seal)
 
 
 def _is_header_error(error: CorruptionError) -> bool:

@@ -156,10 +156,16 @@ class ClientRecords:
 
 
 class SubscriptionRecords:
-    """Takes `subs.dat` over; `strict` believes every type, as the original does."""
+    """Takes `subs.dat` over; `strict` believes every type, as the original does.
+
+    Attributes:
+        table: what the records amount to.
+        mended: a record was taken for what it must have been.
+    """
 
     def __init__(self, damage: Damage, path: str) -> None:
         self.table = SubscriptionTable()
+        self.mended = False
         self._damage = damage
         self._path = path
 
@@ -204,8 +210,8 @@ class SubscriptionRecords:
             if sequence > stored.state.last_sent:
                 # It was never sent: only the type's lowest bit differs from "sent".
                 kind = SENT
-                text = "acked before it was sent, taken as sent"
-                self._tell(Severity.ERROR, scan, text)
+                self.mended = True
+                self._tell(Severity.ERROR, scan, "acked before it was sent, taken as sent")
             else:
                 self._tell(Severity.INFO, scan, "acked and was not pending")
         elif kind == SENT and sequence in stored.pending:
