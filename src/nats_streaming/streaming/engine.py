@@ -16,7 +16,7 @@ from nats_streaming.constants import TRACE
 from nats_streaming.errors import bare
 from nats_streaming.protocol.control_messages import ServerInfo
 from nats_streaming.stores.api import Capabilities
-from nats_streaming.stores.batch import Acked, ChannelRemoved, Messages, Sent, Trimmed
+from nats_streaming.stores.batch import Acked, Messages, Sent, Trimmed
 from nats_streaming.stores.segment import Segment
 from nats_streaming.stores.state import StoreState
 from nats_streaming.streaming.channel import Channel, everyone
@@ -24,6 +24,7 @@ from nats_streaming.streaming.channels import Channels
 from nats_streaming.streaming.clients import Clients
 from nats_streaming.streaming.context import Context, EngineOptions, Seek
 from nats_streaming.streaming.cycle import Cycle
+from nats_streaming.streaming.facts import facts_of
 from nats_streaming.streaming.failed_acks import failed_acks
 from nats_streaming.streaming.inlet import Inlet
 from nats_streaming.streaming.recovery import Recovery
@@ -279,9 +280,7 @@ class Engine:
         cycle.staged_bytes = self.inlet.staged_bytes
         self._ready.clear()
         # Facts first: what the requests' ends stage then comes behind what it takes back.
-        void = Messages | ChannelRemoved
-        kept = [record for failed in cycles for record in failed.records if not isinstance(record, void)]
-        self.inlet.cycle.records[:0] = kept
+        self.inlet.cycle.records[:0] = facts_of(record for failed in cycles for record in failed.records)
         channels = {channel: None for failed in cycles for channel, _, _ in failed.runs}
         for channel in channels:
             channel.window.roll_back()

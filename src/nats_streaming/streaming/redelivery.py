@@ -212,12 +212,19 @@ class Redelivery:
         self._context.inlet.released.append(subscription)
 
     def hand_over(self, leaver: Subscription, members: list[Subscription]) -> None:
-        """Deal what a leaving queue member had unacked to those who stay; redelivered after a short delay."""
+        """Deal what a leaving queue member had unacked to those who stay; redelivered after a short delay.
+
+        The caller removes the leaver's record.
+        """
         context = self._context
         sequences = leaver.in_flight.in_deadline_order()
-        for index, sequence in enumerate(sequences):
-            # A deadline long past: due at the next pass, and a full ack wait after that.
-            self._move(leaver, members[index % len(members)], sequence, 0)
+        for index, receiver in enumerate(members[: len(sequences)]):
+            dealt = sequences[index :: len(members)]
+            for sequence in dealt:
+                # A deadline long past: due at the next pass, and a full ack wait after that.
+                receiver.in_flight.add(sequence, 0)
+                leaver.acknowledge(sequence)
+            context.stage(Sent(leaver.channel.name, receiver.id, dealt))
         due_ns = context.now_ns + HAND_OVER_DELAY_NS
         for receiver in members[: len(sequences)]:
             if receiver.timer is None or receiver.timer.deadline_ns > due_ns:
