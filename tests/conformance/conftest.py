@@ -54,7 +54,7 @@ NOT_HERE: dict[str, dict[int, str]] = {
         90: "limits per channel exist in the file only",
         103: "partitioning exists in the file only",
     },
-    "needs a store that fails or loses on command": {
+    "needs a store that fails on command; held by tests/unit/streaming/test_engine_store_failures.py": {
         51: "a store failure on subscribe leaves nothing behind",
         88: "store read errors delay but lose nothing",
         102: "a sequence missing in the middle of a log is skipped",

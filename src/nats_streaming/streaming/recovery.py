@@ -184,7 +184,7 @@ class Recovery:
     def inboxes(self) -> Iterator[tuple[bytes, int]]:
         """Ack inboxes of earlier runs, each with the ID to subscribe under."""
         for subscription in self._active:
-            if not subscription.removed and is_subject(subscription.ack_inbox):
+            if is_untouched(subscription) and is_subject(subscription.ack_inbox):
                 yield subscription.ack_inbox, -subscription.ack_token
 
     # Begin.
@@ -194,7 +194,7 @@ class Recovery:
         self._clients.begin()
         for channel in list(self._channels.by_name.values()):
             self._channels.watch_inactivity(channel)
-        active, self._active = [subscription for subscription in self._active if not subscription.removed], []
+        active, self._active = [subscription for subscription in self._active if is_untouched(subscription)], []
         released = self._context.inlet.released
         for subscription in active:
             subscription.eligible = True
@@ -204,6 +204,11 @@ class Recovery:
         self._redelivery.hold_groups(held)
         for subscription in held:
             RecoveredPass(self._context, self._redelivery, subscription).go_on()
+
+
+def is_untouched(subscription: Subscription) -> bool:
+    """Whether a recovered subscription has neither ended nor been resumed by a client since."""
+    return subscription.ack_token <= -SID_RECOVERED
 
 
 class RecoveredPass(Waiting):

@@ -697,6 +697,26 @@ def test_a_resumed_durable_after_a_restart_follows_its_new_ack_wait(world: World
     assert driver.marks(durable) == ["1R2", "1R3"]
 
 
+def test_a_durable_resumed_before_the_server_is_ready(world: World) -> None:
+    """Requests are heard a moment before recovered subscriptions begin."""
+    durable = world.driver.subscribe("me", "foo", durable="d", ack_wait_s=1)
+    world.driver.publish_many("me", "foo", 2)
+    world.driver.take(durable)
+    world.driver.clock.advance(5 * SECOND)
+    resumed: list[DrivenSubscription] = []
+
+    class Early(EngineDriver):
+        def adopt(self, earlier: EngineDriver | None) -> None:
+            super().adopt(earlier)
+            assert self.close(durable) == ""
+            resumed.append(self.subscribe("me", "foo", durable="d", ack_wait_s=1))
+
+    driver = Early(world.store(), world.driver.options, world.driver.clock, world.driver)
+    assert (driver.marks(durable), driver.marks(resumed[0])) == ([], ["1R1", "2R1"])
+    driver.advance(SECOND)
+    assert driver.marks(resumed[0]) == ["1R2", "2R2"]
+
+
 def test_unused_client_record_is_ignored(world: World) -> None:
     world.write(ClientPut(ClientInfo(b"late", b"late.inbox")))
     driver = world.restart()
