@@ -310,9 +310,27 @@ class StanJsSuite(Piece):
         return Program((tool("node"), str(mocha), "--timeout", "10000", "--reporter", "tap", str(self.tests())))
 
 
+class GoServer(Piece):
+    """The original itself: its data directories must open here, and ours there."""
+
+    name = "go-server"
+    source = HERE / "go_server"  # nothing is kept of it but its version
+    module = "github.com/nats-io/nats-streaming-server@v0.25.6"
+
+    def tools(self) -> Sequence[str]:
+        return [tool("go")]
+
+    def install(self) -> None:
+        run(tool("go"), "install", self.module, environment={"GOBIN": str(self.directory)})
+
+    def program(self) -> Program:
+        return Program((str(self.directory / "nats-streaming-server"),))
+
+
 LANGUAGES: dict[str, Piece] = {piece.name: piece for piece in (Node(), OldPython(), C(), Go(), Java())}
 SUITES: dict[str, Piece] = {piece.name: piece for piece in (StanGoSuite(), StanJsSuite())}
-PIECES: dict[str, Piece] = LANGUAGES | SUITES
+SERVERS: dict[str, Piece] = {piece.name: piece for piece in (GoServer(),)}
+PIECES: dict[str, Piece] = LANGUAGES | SUITES | SERVERS
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import zlib
 from array import array
+from functools import cache
 
 from nats_streaming.byte_buffer import ByteBuffer
 from nats_streaming.protocol.protobuf import FieldReader
@@ -48,6 +49,21 @@ _KEEP_BYTES = 1 << 16  # room that an idle channel may keep
 _COMPILED = not __file__.endswith(".py")
 
 
+@cache
+def _tables(polynomial: int) -> array[int]:
+    """What a byte does to the checksum, followed by 0 to 7 others."""
+    tables = array("I", bytes(4 * 8 * 256))
+    for octet in range(256):
+        crc = octet
+        for _ in range(8):
+            crc = (crc >> 1) ^ (polynomial if crc & 1 else 0)
+        tables[octet] = crc
+    for position in range(256, 8 * 256):
+        crc = tables[position - 256]
+        tables[position] = (crc >> 8) ^ tables[crc & 0xFF]
+    return tables
+
+
 class Checksum:
     """CRC-32 with a reflected polynomial; both xors are 0xFFFFFFFF, as in zlib.
 
@@ -59,16 +75,7 @@ class Checksum:
     def __init__(self, polynomial: int) -> None:
         self.polynomial = polynomial
         self.standard = polynomial == 0xEDB88320
-        tables = array("I", bytes(4 * 8 * 256))
-        for octet in range(256):
-            crc = octet
-            for _ in range(8):
-                crc = (crc >> 1) ^ (polynomial if crc & 1 else 0)
-            tables[octet] = crc
-        for position in range(256, 8 * 256):
-            crc = tables[position - 256]
-            tables[position] = (crc >> 8) ^ tables[crc & 0xFF]
-        self.tables = tables
+        self.tables = _tables(polynomial)
 
     def of(self, data: bytes | bytearray, start: int, stop: int) -> int:
         """The checksum of `data[start:stop]`, which must be there."""

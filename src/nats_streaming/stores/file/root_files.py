@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from nats_streaming.clock import Clock, SystemClock
@@ -102,6 +102,7 @@ class RootFiles:
         self._closed = False
         self._directory_changed = False
         self._recovered = False
+        self._replay_follows = False
         self._seal: Seal | None = None
         self._channels: dict[bytes, ChannelFiles] = {}
         self._touched: set[bytes] = set()
@@ -147,8 +148,11 @@ class RootFiles:
 
     # Recovery.
 
-    def recover(self) -> StoreState | None:
+    def recover(self, *, replay_follows: bool = False) -> StoreState | None:
         """Read everything; None when there is nothing. Messages stay on disk: segments are empty.
+
+        Args:
+            replay_follows: whether batches of the last run will be applied, so that this server wrote last.
 
         Raises:
             CorruptionError: only with `options.strict`.
@@ -158,6 +162,7 @@ class RootFiles:
         self._seal = take_seal(self._files, self._directory, self._shared.checksum)
         self._directory_changed = True
         self._recovered = True
+        self._replay_follows = replay_follows
         try:
             state.server = self._recover_server(damage)
             clients = self._recover_clients(damage)
@@ -210,28 +215,30 @@ class RootFiles:
     def _recover_channels(self, names: list[bytes], state: StoreState) -> None:
         """Channels side by side; with `strict` the first error ends it."""
         damages = [self._new_damage(name) for name in names]
-        with ThreadPoolExecutor(self._shared.options.parallel_recovery) as executor:
-            waiting = [executor.submit(self._recover_channel, *each) for each in zip(names, damages, strict=True)]
-            failure: StoreError | None = None
-            for name, damage, future in zip(names, damages, waiting, strict=True):
-                if failure is not None:
-                    future.cancel()
-                    continue
-                try:
-                    self._channels[name], state.channels[name] = future.result()
-                except StoreError as error:
-                    failure = error
-                self.findings += damage.findings
-        if failure is not None:
+        side_by_side = min(self._shared.options.parallel_recovery, len(names))
+        try:
+            with ExitStack() as stack:
+                recovered: Iterator[tuple[ChannelFiles, StoredChannel]]
+                recovered = map(self._recover_channel, names, damages)
+                if side_by_side > 1:
+                    executor = ThreadPoolExecutor(side_by_side)
+                    stack.callback(executor.shutdown, cancel_futures=True)
+                    recovered = executor.map(self._recover_channel, names, damages)
+                for name, (channel, stored) in zip(names, recovered, strict=True):
+                    self._channels[name], state.channels[name] = channel, stored
+        except StoreError:
             self._channels.clear()
             self._shared.pool.close()
-            raise failure
+            raise
+        finally:
+            self.findings += [finding for damage in damages for finding in damage.findings]
 
     def _recover_channel(self, name: bytes, damage: Damage) -> tuple[ChannelFiles, StoredChannel]:
         directory = self._channel_directory(name)
         failure: StoreError | None = None
         try:
-            found = ChannelRecovery(directory, name, damage, self._seal_of(name)).recover()
+            seal = self._seal_of(name)
+            found = ChannelRecovery(directory, name, damage, seal, replay_follows=self._replay_follows).recover()
         except StoreError as error:
             if damage.strict:
                 raise

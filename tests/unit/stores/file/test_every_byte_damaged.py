@@ -1,4 +1,4 @@
-"""A small store, cut at every byte and with a bit flipped in every byte: recovered or reported, never silently wrong."""
+"""A small store, cut at every byte, a bit flipped in every byte: recovered or reported, never wrong in silence."""
 
 from __future__ import annotations
 
