@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from nats_streaming.constants import INT64_MAX, INT64_MIN
 from nats_streaming.protocol.control_messages import SubscriptionRequest
 from nats_streaming.streaming.message_window import MessageWindow
 
@@ -34,7 +35,12 @@ def start_sequence(request: SubscriptionRequest, window: MessageWindow, wall_ns:
         return last + 1
     if found_by_time is not None:
         return min(max(found_by_time, first), last + 1)
-    return window.sequence_at(wall_ns - request.start_time_delta_ns)
+    return window.sequence_at(start_time_ns(request, wall_ns))
+
+
+def start_time_ns(request: SubscriptionRequest, wall_ns: int) -> int:
+    """The time of a start by time in Unix nanoseconds; a delta from a client may lead beyond 64 bits."""
+    return max(INT64_MIN, min(wall_ns - request.start_time_delta_ns, INT64_MAX))
 
 
 def needs_store(request: SubscriptionRequest, window: MessageWindow) -> bool:
@@ -53,7 +59,7 @@ def describe(request: SubscriptionRequest, sequence: int, wall_ns: int) -> str:
         return f"sending from beginning, seq={sequence}"
     if position == SEQUENCE:
         return f"sending from sequence, asked_seq={request.start_sequence} actual_seq={sequence}"
-    return f"sending from time time='{_utc_text(wall_ns - request.start_time_delta_ns)}' seq={sequence}"
+    return f"sending from time time='{_utc_text(start_time_ns(request, wall_ns))}' seq={sequence}"
 
 
 def _utc_text(unix_ns: int) -> str:

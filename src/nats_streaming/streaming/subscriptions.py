@@ -23,7 +23,14 @@ from nats_streaming.streaming.clients import Client
 from nats_streaming.streaming.context import Context, Seek
 from nats_streaming.streaming.membership import Membership, state_of
 from nats_streaming.streaming.redelivery import Redelivery
-from nats_streaming.streaming.start_position import FIRST, NEW_ONLY, describe, needs_store, start_sequence
+from nats_streaming.streaming.start_position import (
+    FIRST,
+    NEW_ONLY,
+    describe,
+    needs_store,
+    start_sequence,
+    start_time_ns,
+)
 from nats_streaming.streaming.subscription import QueueGroup, Subscription
 
 _log = logging.getLogger("nats_streaming")
@@ -152,7 +159,7 @@ class Subscriptions:
                 for other_reply, payload in self._behind_seek.pop(identity(request)):
                     self.on_subscribe(other_reply, payload)
 
-        since_ns = self._context.wall_ns - request.start_time_delta_ns
+        since_ns = start_time_ns(request, self._context.wall_ns)
         self._context.seeks.append(Seek(subscription.channel.name, since_ns, found, failed))
 
     def _check_limit(self, channel: Channel) -> None:
@@ -245,9 +252,7 @@ class Subscriptions:
         self._enter_group(subscription, group)
         self._answer(subscription, client, reply, f"Added member to {kind}", "", resumed=False)
 
-    def _resume(
-        self, subscription: Subscription, client: Client, request: SubscriptionRequest, reply: bytes
-    ) -> None:
+    def _resume(self, subscription: Subscription, client: Client, request: SubscriptionRequest, reply: bytes) -> None:
         """An offline durable comes back: options of the request, position and unacked messages of before."""
         subscription.max_in_flight = request.max_in_flight
         subscription.ack_wait_ns = request.ack_wait_seconds * NS_PER_SECOND
