@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from nats_streaming.constants import INT64_MAX, INT64_MIN
 from nats_streaming.protocol.control_messages import SubscriptionRequest
 from nats_streaming.streaming.message_window import MessageWindow
@@ -64,6 +62,8 @@ def describe(request: SubscriptionRequest, sequence: int, wall_ns: int) -> str:
 
 def _utc_text(unix_ns: int) -> str:
     """A time as the original prints it: `2026-11-23 01:22:18.156375016 +0000 UTC`."""
+    from datetime import UTC, datetime  # for a debug line only: not worth its time at every start
+
     seconds, rest = divmod(unix_ns, 1_000_000_000)
     try:
         text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
