@@ -87,6 +87,7 @@ class ChannelFiles:
         self.name = name
         self._failure = failure
         self._lost = RangeSet()  # holes that damage has left
+        self._replaying = found.replay_follows
         for start, stop in found.new_holes:
             self._lost.add(start, stop)
         self._lock = threading.RLock()
@@ -162,6 +163,7 @@ class ChannelFiles:
             `last_sequence`, which this may raise: above what the files have if messages at the end are lost.
         """
         with self._lock:
+            self._replaying = False
             last = self._removed.table.last
             if last > self._messages.last:
                 self._messages.last = last
@@ -179,6 +181,13 @@ class ChannelFiles:
         begin the next one.
         """
         with self._usable():
+            if self._replaying and first < self._messages.first:
+                # Lost at the beginning, or dropped later: what comes now is followed by all that is behind it.
+                begin = max(first, self._removed.table.first)
+                if begin < self._messages.first:
+                    self._messages.cut_back(begin)
+                    self._messages.first = begin
+                    self._lost.remove_from(begin)
             known = min(last, self._messages.last)
             if first <= known:
                 different = self._reader.first_difference(segment, first, known, self._lost)

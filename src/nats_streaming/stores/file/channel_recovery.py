@@ -13,13 +13,12 @@ from nats_streaming.stores.file.damage import Damage
 from nats_streaming.stores.file.file_io import File
 from nats_streaming.stores.file.findings import Severity
 from nats_streaming.stores.file.index import IndexRun
-from nats_streaming.stores.file.message_log import index_size
 from nats_streaming.stores.file.record import FILE_HEADER_BYTES, INDEX_ENTRY_BYTES
 from nats_streaming.stores.file.removed_log import FILE_NAME as REMOVED_FILE
 from nats_streaming.stores.file.removed_log import RemovedTable
 from nats_streaming.stores.file.seal import ChannelSeal
 from nats_streaming.stores.file.slice_recovery import RecoveredSlice, SliceRecovery
-from nats_streaming.stores.file.slices import DATA_SUFFIX, INDEX_SUFFIX, PREFIX, Slice, slice_number
+from nats_streaming.stores.file.slices import DATA_SUFFIX, INDEX_SUFFIX, PREFIX, Slice, index_size, slice_number
 from nats_streaming.stores.file.subscription_log import KIND_MAX, SubscriptionTable
 from nats_streaming.stores.file.typed_recovery import SubscriptionRecords, read_removed, read_typed_file
 
@@ -38,6 +37,7 @@ class RecoveredChannel:
         last_timestamp_ns: of the last one stored.
         removed: what is gone; `removed_size` bytes of file, to be written anew if `removed_damaged`.
         new_holes: holes that are not in that file yet.
+        replay_follows: whether all that came since the last checkpoint will be applied again.
         subscriptions: of `subscriptions_size` bytes of file, to be written anew if `subscriptions_damaged`.
     """
 
@@ -52,6 +52,7 @@ class RecoveredChannel:
     removed_size: int = 0
     removed_damaged: bool = False
     new_holes: list[tuple[int, int]] = field(default_factory=list)
+    replay_follows: bool = False
     subscriptions: SubscriptionTable = field(default_factory=SubscriptionTable)
     subscriptions_size: int = 0
     subscriptions_damaged: bool = False
@@ -60,14 +61,18 @@ class RecoveredChannel:
 class ChannelRecovery:
     """Of one channel."""
 
-    def __init__(self, directory: str, name: bytes, damage: Damage, seal: ChannelSeal | None) -> None:
+    def __init__(
+        self, directory: str, name: bytes, damage: Damage, seal: ChannelSeal | None, *, replay_follows: bool = False
+    ) -> None:
         """
         Args:
             directory: of the channel.
             name: of the channel.
             damage: judges what is wrong, and takes the findings.
             seal: what the channel was when the server stopped, None if that is not known.
+            replay_follows: whether this server, and no other, wrote here last, and what may be missing comes again.
         """
+        self._replay_follows = replay_follows
         self._seal = seal
         self._directory = directory
         self._name = name
@@ -82,10 +87,12 @@ class ChannelRecovery:
             StoreError: the directory cannot be read.
         """
         found = self._found
+        found.replay_follows = self._replay_follows
         found.removed, found.removed_size, found.removed_damaged = read_removed(self._directory, self._damage)
         try:
             recovered = self._recover_slices()
-            if not self._is_witness_true(recovered):
+            # Before a replay the messages may be others than they were, and what was dropped of them still is.
+            if not self._replay_follows and not self._is_witness_true(recovered):
                 path = os.path.join(self._directory, REMOVED_FILE)
                 text = f"File {quoted(path)} speaks of other messages than the channel has, and is ignored"
                 self._damage.tell(Severity.WARNING, text, path)
@@ -190,6 +197,8 @@ class ChannelRecovery:
     def _is_witness_true(self, recovered: list[RecoveredSlice]) -> bool:
         """Whether `removed.stan` was written about these slices."""
         removed = self._found.removed
+        if any(start <= removed.witness < stop for start, stop in self._found.new_holes):
+            return True  # what it could be compared with was lost, and a filler is in its place
         for each in recovered:
             which = each.slice
             if not which.count or not which.first <= removed.witness <= which.last:

@@ -58,13 +58,17 @@ class Batch(NamedTuple):
 
 @dataclass(slots=True)
 class _JournalFile:
-    """A file on disk: frames `first` to `last`, `last` being `first - 1` while there is none."""
+    """A file on disk: frames `first` to `last`, `last` being `first - 1` while there is none.
+
+    `removed` while that is not on stable storage yet.
+    """
 
     path: str
     index: int
     first: int
     last: int
     size: int = 0
+    removed: bool = False
 
 
 @dataclass(slots=True)
@@ -116,13 +120,18 @@ class Journal:
         self._files = files
         self._sync = sync
         self._strict = strict
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # over the numbers
+        self._standing = threading.RLock()  # over which files there are
         self._kept: list[_JournalFile] = []  # the last one is being written while `_file` is open
         self._file: File | None = None
         self._next_index = 1
         self._suspect = False
 
     # Reading.
+
+    def is_there(self) -> bool:
+        """Whether the last run has left something."""
+        return bool(self._paths())
 
     def replay(self) -> Iterator[Batch]:
         """Read what is there, oldest first; once, before the first `append`.
@@ -242,14 +251,16 @@ class Journal:
         Raises:
             StoreError: a file cannot be read.
         """
-        with self._lock:
-            files = list(self._kept)
-        for file in files:
-            wanted = range(file.first, min(file.last, number) + 1)
-            found = {batch.number: batch for batch in self._read_file(file.path).batches if batch.number in wanted}
-            if len(found) < len(wanted):
-                raise CorruptionError(f"journal {file.path}: {len(wanted) - len(found)} batches cannot be read again")
-            yield from (found[wanted_number] for wanted_number in wanted)
+        with self._standing:
+            with self._lock:
+                files = [file for file in self._kept if not file.removed]
+            for file in files:
+                wanted = range(file.first, min(file.last, number) + 1)
+                found = {batch.number: batch for batch in self._read_file(file.path).batches if batch.number in wanted}
+                if len(found) < len(wanted):
+                    missing = len(wanted) - len(found)
+                    raise CorruptionError(f"journal {file.path}: {missing} batches cannot be read again")
+                yield from (found[wanted_number] for wanted_number in wanted)
 
     # Writing.
 
@@ -297,7 +308,8 @@ class Journal:
 
     def _begin_file(self, number: int, written: bytes) -> None:
         if self._suspect:
-            self._replace_all()
+            with self._standing:
+                self._replace_all()
             self._suspect = False
         index = self._next_index
         path = os.path.join(self._root, f"journal.{index}.stan")
@@ -344,7 +356,7 @@ class Journal:
     def _replace_all(self) -> None:
         """Write every batch that is still needed into one fresh file, which replaces the others."""
         with self._lock:
-            old = [file for file in self._kept if file.last >= file.first]
+            old = [file for file in self._kept if file.last >= file.first and not file.removed]
         if not old:
             return
         index = self._next_index
@@ -390,17 +402,24 @@ class Journal:
         Raises:
             StoreError: a file could not be removed; call again.
         """
-        while True:
+        while self._cut_oldest(number):
+            pass
+
+    def _cut_oldest(self, number: int) -> bool:
+        with self._standing:
             with self._lock:
                 oldest = self._kept[0] if self._kept else None
                 if oldest is None or oldest.last > number or (self._file is not None and len(self._kept) == 1):
-                    return
-            self._files.unlink(oldest.path)
+                    return False
+            if not oldest.removed:
+                self._files.unlink(oldest.path)
+                oldest.removed = True
             # One after the other: a file that came back without those behind it would undo what they changed.
             self._files.sync_directory(self._root)
             with self._lock:
                 self._kept.remove(oldest)
                 self.size -= oldest.size
+            return True
 
     def close(self) -> None:
         """Release the file. What is in the journal stays there unless it was cut."""

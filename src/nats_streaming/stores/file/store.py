@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
@@ -40,7 +41,7 @@ JOURNAL_BYTES_MAX: Final = 256 << 20  # it only gets there while the channel fil
 UNAPPLIED_BYTES_MAX: Final = 64 << 20  # memory; commits wait until the files thread has caught up
 APPLY_BYTES: Final = 4 << 20  # what one visit of the files thread takes
 APPLY_DELAY_S: Final = 0.25
-_RETRY_FIRST_S = 0.5
+RETRY_S: Final = 0.5
 _RETRY_MAX_S = 30.0
 
 MESSAGE_OVERHEAD_BYTES: Final = 40
@@ -69,6 +70,7 @@ class FileStore:
         checkpoint_bytes: int = CHECKPOINT_BYTES,
         journal_bytes_max: int = JOURNAL_BYTES_MAX,
         apply_delay_s: float = APPLY_DELAY_S,
+        retry_s: float = RETRY_S,
     ) -> None:
         """
         Args:
@@ -77,6 +79,7 @@ class FileStore:
             checkpoint_bytes: journal size at which the channel files are synced and the journal is cut.
             journal_bytes_max: size above which commits fail.
             apply_delay_s: seconds that a batch may wait for others before it goes to the channel files.
+            retry_s: seconds until channel files that failed are tried again; more and more after that.
         """
         self.capabilities = Capabilities(
             recoverable=True, exclusive_lock=True, message_overhead_bytes=MESSAGE_OVERHEAD_BYTES
@@ -84,7 +87,7 @@ class FileStore:
         self.failure = ""
         self._options = _file_options(options)
         self._options.check()
-        files = files or Files()
+        self._files = files = files or Files()
         self._root = RootFiles(self._options.directory, self._options, files, limits=options.get("limits"))
         self._journal = Journal(self._options.directory, files, sync=self._options.sync, strict=self._options.strict)
         self._journal_worker = Worker("file-store-journal")
@@ -93,6 +96,7 @@ class FileStore:
         self._checkpoint_bytes = checkpoint_bytes
         self._journal_bytes_max = journal_bytes_max
         self._apply_delay_s = apply_delay_s
+        self._retry_s = retry_s
         self._staged: list[Record] = []
         self._unapplied = Unapplied()
         self._dirty = False  # applied to the channel files and not synced there
@@ -121,19 +125,39 @@ class FileStore:
 
     def _recover(self) -> tuple[StoreState | None, list[Finding]]:
         """In the files thread: the channel files, then the journal over them."""
-        state = self._root.recover()
+        state = self._root.recover(replay_follows=self._journal.is_there())
         replayed = 0
+        touched: set[bytes] = set()
         for batch in self._journal.replay():
-            self._root.apply(decode_batch(batch.payload))
+            records = decode_batch(batch.payload)
+            self._root.apply(records)
+            touched.update(channel for record in records if (channel := getattr(record, "channel", None)) is not None)
             replayed += 1
         if replayed:
             self._root.sync()
+            self._sync_all(touched)
             state = self._root.state()
             _log.info("Journal: %d batches of the last run were brought to the channel files", replayed)
         elif state is not None:
             self._root.settle(state)
         self._journal.cut(self._journal.last)
         return state, self._root.findings
+
+    def _sync_all(self, channels: set[bytes]) -> None:
+        """Sync what was found and so not written: the system may have it from the last run, and the disk not."""
+        directory = self._options.directory
+        for place in (directory, *(os.path.join(directory, os.fsdecode(channel)) for channel in sorted(channels))):
+            if not self._files.exists(place):
+                continue
+            for name in self._files.listdir(place):
+                path = os.path.join(place, name)
+                if name.endswith((".dat", ".idx", ".stan")) and not self._files.is_directory(path):
+                    file = self._files.open_rw(path)
+                    try:
+                        file.sync()
+                    finally:
+                        file.close()
+            self._files.sync_directory(place)
 
     # Committing.
 
@@ -182,7 +206,7 @@ class FileStore:
 
     async def _write_behind(self) -> None:
         loop = asyncio.get_running_loop()
-        retry_s = _RETRY_FIRST_S
+        retry_s = self._retry_s
         synced_at = loop.time()
         while not self._closed:
             await self._wait_for_work(synced_at, retry_s if self.failure else 0.0)
@@ -197,7 +221,7 @@ class FileStore:
                 self._again = True
                 if not self.failure:
                     _log.error("Channel files cannot be written, the journal keeps what is new: %s", error)
-                retry_s = min(retry_s * 2, _RETRY_MAX_S) if self.failure else _RETRY_FIRST_S
+                retry_s = min(retry_s * 2, _RETRY_MAX_S) if self.failure else self._retry_s
                 self.failure = str(error)
             else:
                 if self.failure:
@@ -310,6 +334,12 @@ class FileStore:
         if segment is not None:
             return segment
         segment = await self._read_worker.start(self._read_files, channel, first, count)
+        if segment is None or segment.base > first or not segment.size_at(first - segment.base):
+            # Perhaps because the channel files have just failed, and gone back to what is safe.
+            await self._files_worker.start(_nothing)
+            if self._again or self.failure:
+                raise StoreError(self.failure or "the channel files are being written anew")
+            segment = await self._read_worker.start(self._read_files, channel, first, count)
         if segment is None:
             # Looked up again: in the meantime it may have come, though not gone.
             segment = self._unapplied.find(channel, first)
@@ -346,6 +376,9 @@ class FileStore:
             return found
         # Everything here is young enough; perhaps there is more of that in the files.
         in_files = await self._read_worker.start(self._find_time_in_files, channel, timestamp_ns)
+        await self._files_worker.start(_nothing)
+        if self._again or self.failure:
+            raise StoreError(self.failure or "the channel files are being written anew")
         if first:
             in_files = min(in_files, first)
         return max(in_files, self._unapplied.first_of(channel))
