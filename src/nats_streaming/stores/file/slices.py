@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from nats_streaming.constants import NS_PER_SECOND
 from nats_streaming.stores.file.options import FileOptions
-from nats_streaming.stores.file.record import FILE_HEADER_BYTES
+from nats_streaming.stores.file.record import FILE_HEADER_BYTES, INDEX_ENTRY_BYTES
 from nats_streaming.stores.limits import ChannelLimits
 
 PREFIX = "msgs."
@@ -96,3 +96,8 @@ def slice_number(name: str) -> int | None:
     """The number in a data file's name; None if there is none, so that the name is wrong."""
     digits = name[len(PREFIX) : -len(DATA_SUFFIX)]
     return int(digits) if digits.isascii() and digits.isdigit() else None
+
+
+def index_size(count: int) -> int:
+    """Bytes of an index file with so many entries."""
+    return FILE_HEADER_BYTES + count * INDEX_ENTRY_BYTES
