@@ -17,9 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.support.servers import ServerProcess
-
 from bench.loadgen import Acker, Client, Counter
+from tests.support.servers import ServerProcess
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 

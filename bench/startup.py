@@ -15,10 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.support.servers import ServerProcess, executable, free_port
-
 from bench.cpu_per_message import children
 from bench.loadgen import Client, field, varint
+from tests.support.servers import ServerProcess, executable, free_port
 
 
 def first_answer(port: int, process: subprocess.Popen[bytes]) -> None:

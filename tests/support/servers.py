@@ -71,7 +71,11 @@ class ServerProcess:
         already = self.log().count("Streaming Server is ready")
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [executable(), *listen, *self.arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.directory
+                [executable(), *listen, *self.arguments],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd=self.directory,
             )
         deadline = time.monotonic() + ready_seconds
         while self.log().count("Streaming Server is ready") == already:

@@ -77,7 +77,7 @@ def test_first_lines() -> None:
     assert lines[0].endswith(f" version {__version__}")
     assert lines[2].endswith(" 0.25.6")
     assert lines[1] == "ServerID: abc"
-    assert lines[2].startswith("Python version: 3.")
+    assert lines[3].startswith("Python version: 3.")
 
 
 def test_recovery() -> None:

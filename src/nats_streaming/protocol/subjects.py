@@ -16,12 +16,7 @@ def is_channel_name(name: bytes) -> bool:
     Not allowed: nothing at all, a leading, trailing or double dot, `/`, and `*` or `>` anywhere.
     """
     return bool(name) and not (
-        name[0] == 46
-        or name[-1] == 46
-        or b".." in name
-        or b"/" in name
-        or b"*" in name
-        or b">" in name
+        name[0] == 46 or name[-1] == 46 or b".." in name or b"/" in name or b"*" in name or b">" in name
     )
 
 

@@ -153,4 +153,3 @@ def _reload(child: NatsServerProcess | None) -> None:
         child.reload()
     except NatsServerError as error:
         _log.error("Reload: %s", error)
-

@@ -27,9 +27,7 @@ async def refuse_second_server(engine: Engine, loop: PublishLoop) -> None:
 
     request = ConnectRequest(client_id=cluster_id, heartbeat_inbox=context.subjects.reply_prefix + b"probe")
     context.read_clock()
-    context.requests.send(
-        context.info.discovery, context.now_ns + STANDALONE_PROBE_TIMEOUT_NS, on_end, encode(request)
-    )
+    context.requests.send(context.info.discovery, context.now_ns + STANDALONE_PROBE_TIMEOUT_NS, on_end, encode(request))
     loop.kick()
     answer = await answered
     response = decode(ConnectResponse, answer) if answer is not None else None

@@ -205,9 +205,7 @@ class Inlet(MessageSink):
             return None
         return channel
 
-    def refuse_undecodable(
-        self, data: bytearray, reply_start: int, reply_stop: int, start: int, stop: int
-    ) -> None:
+    def refuse_undecodable(self, data: bytearray, reply_start: int, reply_stop: int, start: int, stop: int) -> None:
         """Answer what is no PubMsg, with the guid if that came before the damage."""
         if decode(ControlMessage, bytes(data[start:stop])) is not None:
             return  # servers talking to each other

@@ -156,9 +156,7 @@ class Recovery:
             member.is_offline = member.removed = True
             loser = None
             if group.offline is not None:
-                _log.warning(
-                    "Duplicate shadow durable queue consumer (subid=%d) for group %s", member.id, quoted(name)
-                )
+                _log.warning("Duplicate shadow durable queue consumer (subid=%d) for group %s", member.id, quoted(name))
                 loser = member if member.last_sent <= group.offline.last_sent else group.offline
             if loser is not member:
                 group.offline = member
