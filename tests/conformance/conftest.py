@@ -26,7 +26,7 @@ _RUN = "_conformance_outcome"
 _ALONE = "_ran_together_already"  # what is tried again runs alone
 
 NOT_HERE: dict[str, dict[int, str]] = {
-    "needs the FILE store: state that survives a restart": {
+    "needs a restart of the server in the middle of a test": {
         24: "heartbeats purge recovered clients that are gone",
         28: "the part after a restart: the case clash is remembered",
         36: "the part about the store: acked messages are a subset of the stored ones",

@@ -20,7 +20,6 @@ import pytest
 
 from ..support.servers import executable
 from .prepare import Program
-from .stores import needs_file_store
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
@@ -130,7 +129,6 @@ def test_stan_go(prepared: Callable[[str], Program], search_path: str, tmp_path:
     STAN_GO.judge(outcomes, output)
 
 
-@needs_file_store
 def test_stan_js(prepared: Callable[[str], Program], search_path: str, tmp_path: Path) -> None:
     require_free(STAN_JS.ports)
     output = run_suite(prepared(STAN_JS.piece), tmp_path, search_path)

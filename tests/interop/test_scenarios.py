@@ -9,14 +9,11 @@ import pytest
 from ..support.servers import ServerProcess
 from .prepare import LANGUAGES, Program
 from .scenarios import SCENARIOS, stage
-from .stores import needs_file_store
 
 pytestmark = pytest.mark.interop
 
 
-@pytest.mark.parametrize(
-    "scenario", [pytest.param(name, marks=needs_file_store if name == "server_restarted" else ()) for name in SCENARIOS]
-)
+@pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_scenario(language: str, scenario: str, prepared: Callable[[str], Program], server: ServerProcess) -> None:
     with stage(prepared(language), server, f"{language}-{scenario}") as own:

@@ -59,8 +59,8 @@ def default_of(flag: Flag) -> object:
 
 
 class TestTable:
-    def test_it_has_every_flag_of_the_original_and_one_of_ours(self) -> None:
-        assert sorted(FLAGS) == sorted([*ORIGINAL.split(), "nats_server_binary"])
+    def test_it_has_every_flag_of_the_original_and_ours(self) -> None:
+        assert sorted(FLAGS) == sorted([*ORIGINAL.split(), "file_strict", "nats_server_binary"])
 
     def test_no_name_stands_twice(self) -> None:
         assert len(FLAGS) == sum(len(flag.names) for flag in ALL_FLAGS)
@@ -261,11 +261,31 @@ class TestRefusals:
         assert options(f"-{name}={flag.default or ('false' if flag.kind == BOOL else '')}") == Options()
 
     def test_all_that_is_to_come_is_named_at_once(self) -> None:
-        text = refusal("-st", "file", "-clustered", "-cluster_sync=false", "-c", "x", "-cluster_node_id=n")
-        assert text == "not available in this version yet: -clustered, -c, -cluster_node_id, -st file"
+        text = refusal("-st", "sql", "-clustered", "-cluster_sync=false", "-c", "x", "-cluster_node_id=n")
+        assert text == "not available in this version yet: -clustered, -c, -cluster_node_id, -st sql"
 
     def test_the_last_one_counts_there_too(self) -> None:
         assert options("-clustered", "-clustered=false") == Options()
+
+    def test_the_file_store_has_its_options(self) -> None:
+        given = options("-st", "file", "-dir", "/d", "-file_sync=false", "-file_slice_max_bytes", "1KB", "-file_strict")
+        assert (given.store_type, given.store_dir, given.file.directory) == ("FILE", "/d", "/d")
+        assert (given.file.sync, given.file.slice_max_bytes, given.file.strict) == (False, 1024, True)
+        given.check()
+
+    def test_the_file_store_needs_a_directory(self) -> None:
+        with pytest.raises(ConfigError, match=r"^for FILE stores, root directory must be specified$"):
+            options("-st", "FILE").check()
+
+    def test_options_of_the_file_store_do_not_matter_to_others(self) -> None:
+        options("-file_compact_frag=0").check()
+        with pytest.raises(ConfigError, match="compact fragmentation value must at least be 1"):
+            options("-st", "FILE", "-dir", "d", "-file_compact_frag=0").check()
+
+    def test_encryption(self) -> None:
+        given = options("-encrypt", "-encryption_cipher", "chacha", "-encryption_key", "secret")
+        assert (given.encryption.enabled, given.encryption.cipher, given.encryption.key) == (True, "chacha", "secret")
+        assert "secret" not in repr(given)
 
     def test_monitoring_beside_an_external_nats_is_to_come(self) -> None:
         assert refusal("-ns", "nats://h:1", "-m", "8222").startswith("not available in this version yet: ")

@@ -20,7 +20,7 @@ RUN: Final = "run"
 SHOW_VERSION: Final = "version"
 SHOW_HELP: Final = "help"
 
-_STORES_TO_COME = ("FILE", "SQL")
+_STORES_TO_COME = ("SQL",)
 
 
 class CommandLine(NamedTuple):

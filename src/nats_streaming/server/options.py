@@ -20,6 +20,7 @@ from nats_streaming.constants import (
     DEFAULT_STORE_TYPE,
 )
 from nats_streaming.errors import ConfigError
+from nats_streaming.stores.file.options import FileOptions
 from nats_streaming.stores.limits import StoreLimits
 
 _PORT_MAX = 65_535
@@ -55,6 +56,21 @@ class NatsOptions:
 
 
 @dataclass(slots=True)
+class EncryptionOptions:
+    """Encryption of what the store keeps.
+
+    Attributes:
+        enabled: whether it is asked for; a key asks for it too.
+        cipher: AES or CHACHA in any case; "" is what the machine does fastest.
+        key: the operator's; the environment variable comes before it.
+    """
+
+    enabled: bool = False
+    cipher: str = ""
+    key: str = field(default="", repr=False)
+
+
+@dataclass(slots=True)
 class LogOptions:
     """Where log lines go and how they begin.
 
@@ -79,6 +95,8 @@ class Options:
         store_type: name of the store, upper case.
         store_dir: root directory of stores that have one.
         limits: what the server and its channels may hold.
+        file: the FILE store.
+        encryption: whether and how the store encrypts messages.
         heartbeat_interval_ns: nanoseconds between heartbeats to a client.
         heartbeat_timeout_ns: nanoseconds to wait for a heartbeat's reply.
         heartbeat_fail_count: failures in a row a client survives.
@@ -97,6 +115,8 @@ class Options:
     store_type: str = DEFAULT_STORE_TYPE
     store_dir: str = ""
     limits: StoreLimits = field(default_factory=StoreLimits)
+    file: FileOptions = field(default_factory=FileOptions)
+    encryption: EncryptionOptions = field(default_factory=EncryptionOptions)
     heartbeat_interval_ns: int = DEFAULT_HEARTBEAT_INTERVAL_NS
     heartbeat_timeout_ns: int = DEFAULT_HEARTBEAT_TIMEOUT_NS
     heartbeat_fail_count: int = DEFAULT_HEARTBEAT_FAIL_COUNT
@@ -111,12 +131,14 @@ class Options:
     pid_file: str = ""
 
     def check(self) -> None:
-        """Refuse values no server can start with, before anything is opened; the store checks its own.
+        """Refuse values no server can start with, before anything is opened.
 
         Raises:
             ConfigError: names the option; the text is the original's where it has one.
         """
         self.limits.build()
+        if self.store_type == "FILE":
+            self.file.check()
         if not self.cluster_id or any(not token or token.split() != [token] for token in self.cluster_id.split(".")):
             raise ConfigError(
                 "could not subscribe to discover subject: nats: invalid subject"

@@ -16,9 +16,9 @@ from nats_streaming.server.options import Options
 from nats_streaming.server.pid_file import write_pid_file
 from nats_streaming.server.publish_loop import PublishLoop
 from nats_streaming.server.startup_check import refuse_second_server
+from nats_streaming.server.store_setup import open_configured_store, take_lock
 from nats_streaming.server.version import version_text
 from nats_streaming.stores.batch import ServerPut
-from nats_streaming.stores.registry import open_store
 from nats_streaming.streaming.context import EngineOptions
 from nats_streaming.streaming.engine import Engine
 from nats_streaming.streaming.recovery import server_info
@@ -49,7 +49,7 @@ class StreamingServer:
         self._clock = clock
         self._link: NatsConnection | None = None
         self._loop: PublishLoop | None = None
-        self._store = open_store(options.store_type, {})
+        self._store = open_configured_store(options)
 
     async def start(self) -> None:
         """Bring everything up, in the original's order.
@@ -63,6 +63,7 @@ class StreamingServer:
             if options.pid_file:
                 write_pid_file(options.pid_file)
         _log.info("Recovering the state...")
+        await take_lock(self._store, options)
         recovered = await self._store.recover()
         configured = new_server_info(options.cluster_id.encode(), options.discover_prefix.encode())
         info, is_new = server_info(recovered, configured)

@@ -21,11 +21,15 @@ def open_store(name: str, options: dict[str, Any]) -> Store:
         ConfigError: no such store, or one that was written for another API version.
     """
     wanted = name.upper()
+    # Ours are not looked up: importlib.metadata costs a tenth of the whole start.
     if wanted == "MEMORY" and not options:
-        # The default is not looked up: importlib.metadata costs a tenth of the whole start.
         from nats_streaming.stores.memory import MemoryStore
 
         return MemoryStore()
+    if wanted == "FILE":
+        from nats_streaming.stores.file.store import FileStore
+
+        return FileStore(options)
     from importlib.metadata import entry_points
 
     found = {entry.name.upper(): entry for entry in entry_points(group=ENTRY_POINT_GROUP)}

@@ -1,0 +1,197 @@
+"""`kill -9` at random moments under load: what the server had acknowledged is there, in order, without gaps.
+
+A publisher fills several channels, a durable subscriber acks what it gets from one of them, the server is
+killed and started again, many times over one directory. `--long` kills it more often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import random
+import signal
+import socket
+import sys
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.support.raw_client import NatsClient, StanClient, StanError
+from tests.support.servers import ServerProcess
+from tests.support.stan_messages import StartPosition
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+CHANNELS = [b"orders", b"a.b", b"events", b"x"]
+DURABLE_CHANNEL = CHANNELS[0]
+WINDOW = 300  # publishes without an ack
+IN_FLIGHT = 200  # messages at the durable subscriber without an ack
+_RESTART_SECONDS = 15.0
+
+
+@dataclass
+class Ledger:
+    """What the clients know.
+
+    Attributes:
+        acknowledged: by channel, the payloads whose ack said yes.
+        received: how often each sequence of the durable channel came.
+        acked: sequences that the durable subscriber had acked when the server was killed.
+        again: acked sequences that came again later.
+    """
+
+    acknowledged: dict[bytes, set[bytes]] = field(default_factory=lambda: defaultdict(set))
+    received: Counter[int] = field(default_factory=Counter)
+    acked: set[int] = field(default_factory=set)
+    again: list[int] = field(default_factory=list)
+    numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+
+async def publish(client: StanClient, ledger: Ledger, rng: random.Random) -> None:
+    waiting: dict[bytes, tuple[bytes, bytes]] = {}
+    while True:
+        while len(waiting) < WINDOW:
+            channel = rng.choice(CHANNELS)
+            payload = b"%d" % next(ledger.numbers) + b"." * rng.choice([0, 20, 200, 5000])
+            waiting[client.publish_nowait(channel, payload)] = (channel, payload)
+        ack = await client.acks.get()
+        channel, payload = waiting.pop(ack.guid)
+        if not ack.error:
+            ledger.acknowledged[channel].add(payload)
+
+
+async def consume(client: StanClient, ledger: Ledger) -> None:
+    subscription = await client.subscribe(
+        DURABLE_CHANNEL, durable=b"dur", start=StartPosition.FIRST, max_in_flight=IN_FLIGHT, ack_wait=30
+    )
+    while True:
+        delivery = await subscription.next(3600)
+        ledger.received[delivery.sequence] += 1
+        if delivery.sequence in ledger.acked:
+            ledger.again.append(delivery.sequence)
+        subscription.ack(delivery)
+        ledger.acked.add(delivery.sequence)
+
+
+async def connect(port: int, client_id: bytes) -> StanClient:
+    """Connect, over and over while the server is not there or still asks the earlier client."""
+    async with asyncio.timeout(_RESTART_SECONDS):
+        while True:
+            with contextlib.suppress(OSError, StanError, TimeoutError):
+                return await StanClient.connect(await NatsClient.connect(port), client_id)
+            await asyncio.sleep(0.02)
+
+
+async def one_life(server: ServerProcess, ledger: Ledger, rng: random.Random) -> None:
+    """Load until the kill."""
+    publisher = await connect(server.port, b"publisher")
+    consumer = await connect(server.port, b"consumer")
+    jobs = [asyncio.create_task(publish(publisher, ledger, rng)), asyncio.create_task(consume(consumer, ledger))]
+    await asyncio.sleep(rng.choice([0.02, 0.1, 0.3, 0.8]) * (0.5 + rng.random()))
+    os.kill(server.pid, signal.SIGKILL)
+    server.wait()
+    # What had been sent before is still read: an ack that arrived counts.
+    await asyncio.wait_for(publisher.nats.disconnected.wait(), 10)
+    await asyncio.sleep(0)
+    for job in jobs:
+        job.cancel()
+    for outcome in await asyncio.gather(*jobs, return_exceptions=True):
+        assert isinstance(outcome, asyncio.CancelledError | ConnectionError | StanError), outcome
+    for client in (publisher, consumer):
+        await client.nats.close()
+        assert client.nats.failure is None
+
+
+async def wait_until_free(port: int) -> None:
+    """The embedded nats-server ends with its parent, a moment later."""
+    async with asyncio.timeout(10):
+        while True:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                with contextlib.suppress(OSError):
+                    probe.bind(("127.0.0.1", port))
+                    return
+            await asyncio.sleep(0.01)
+
+
+async def check(server: ServerProcess, ledger: Ledger) -> int:
+    """Read everything; returns how many messages there are."""
+    reader = await connect(server.port, b"reader")
+    total = 0
+    for channel in CHANNELS:
+        wanted = ledger.acknowledged[channel]
+        subscription = await reader.subscribe(channel, start=StartPosition.FIRST, max_in_flight=10_000, auto_ack=True)
+        found: list[bytes] = []
+        sequence = 0
+        while True:
+            try:
+                delivery = await subscription.next(1.0)
+            except TimeoutError:
+                break
+            sequence += 1
+            assert delivery.sequence == sequence, f"{channel!r}: {delivery.sequence} instead of {sequence}"
+            found.append(delivery.data)
+        assert len(set(found)) == len(found), f"{channel!r}: something is there twice"
+        lost = wanted - set(found)
+        assert not lost, f"{channel!r}: {len(lost)} acknowledged messages are lost, {sorted(lost)[:3]}"
+        total += len(found)
+    await reader.nats.close()
+    return total
+
+
+async def check_durable(server: ServerProcess, ledger: Ledger) -> None:
+    """The durable goes on and gets what it has not had yet."""
+    consumer = await connect(server.port, b"consumer")
+    job = asyncio.create_task(consume(consumer, ledger))
+    seen = -1
+    while seen != len(ledger.received):
+        seen = len(ledger.received)
+        await asyncio.sleep(1.0)
+    job.cancel()
+    await asyncio.gather(job, return_exceptions=True)
+    await consumer.nats.close()
+    missing = set(range(1, max(ledger.received) + 1)) - set(ledger.received)
+    assert not missing, f"never delivered to the durable: {sorted(missing)[:9]}"
+
+
+async def run(directory: Path, kills: int, seed: int, *arguments: str) -> str:
+    rng = random.Random(seed)
+    ledger = Ledger()
+    server = ServerProcess("-st", "FILE", "-dir", str(directory), *arguments)
+    try:
+        for _ in range(kills):
+            server.start()
+            await one_life(server, ledger, rng)
+            await wait_until_free(server.port)
+        server.start()
+        total = await check(server, ledger)
+        await check_durable(server, ledger)
+        assert server.stop(signal.SIGINT) == 0
+        assert not list(directory.glob("journal.*")), "a clean stop leaves no journal"
+        log = server.log()
+        for trouble in ("Traceback (most recent call last)", "bug:", "is damaged"):
+            assert trouble not in log, log[-5000:]
+    except BaseException:
+        print(server.log()[-10_000:])  # noqa: T201
+        raise
+    finally:
+        server.close()
+    acknowledged = sum(map(len, ledger.acknowledged.values()))
+    assert acknowledged > 100
+    # An ack that was on its way, or waited for a commit, when the server was killed.
+    assert len(ledger.again) <= kills * IN_FLIGHT
+    return (
+        f"seed {seed}: {kills} kills, {acknowledged} acknowledged, 0 lost, {total} stored;"
+        f" durable: {len(ledger.received)} delivered, {len(ledger.again)} again after their ack"
+    )
+
+
+def test_kill(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    kills = 300 if pytestconfig.getoption("--long") else 20
+    print(f"seed {seed}")  # noqa: T201
+    print(asyncio.run(run(tmp_path / "data", kills, seed)))  # noqa: T201
