@@ -321,7 +321,7 @@ class ChannelFiles:
             last=self.last_sequence,
             count=count,
             size=size,
-            last_timestamp_ns=self._messages.last_timestamp_ns,
+            last_timestamp_ns=max((each.last_timestamp_ns for each in self._messages.slices[-2:]), default=0),
             last_subscription_id=table.highest_id,
             subscriptions={
                 each: StoredSubscription(replace(stored.state), set(stored.pending))

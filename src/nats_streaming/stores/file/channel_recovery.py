@@ -150,8 +150,11 @@ class ChannelRecovery:
                 self._damage.tell(Severity.ERROR, f"File {quoted(path)}: {error}; it is left alone", path)
                 continue
             index_name = f"{PREFIX}{number}{INDEX_SUFFIX}"
-            self._file = os.path.join(os.fsdecode(self._name), index_name)
-            recovered.append(recovery.recover(Slice(self._directory, number), index_name in present))
+            try:
+                recovered.append(recovery.recover(Slice(self._directory, number), index_name in present))
+            except CorruptionError:
+                self._file = os.path.join(os.fsdecode(self._name), os.path.basename(recovery.opened))
+                raise
         self._remove_stale_indexes(present)
         recovered.sort(key=lambda each: (each.slice.first, each.slice.number))
         return recovered

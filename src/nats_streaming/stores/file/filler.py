@@ -12,6 +12,8 @@ Source: stores specification, section 2.6 (gaps).
 from __future__ import annotations
 
 from nats_streaming.byte_buffer import ByteBuffer
+from nats_streaming.stores.file.file_io import Files
+from nats_streaming.stores.file.record import RECORD_HEADER_BYTES, Checksum, put_record
 
 _PADDING_KEY = 15 << 3 | 2
 
@@ -44,6 +46,19 @@ def filler_of_size(channel: bytes, sequence: int, timestamp_ns: int, size: int) 
         if missing > 1:
             return message + _padding(missing)
     return None
+
+
+def overwrite(files: Files, checksum: Checksum, path: str, offset: int, message: bytes | None) -> None:
+    """Put a filler, if there is one, over the record that lies at `offset`."""
+    if message is None:
+        return
+    record = ByteBuffer(RECORD_HEADER_BYTES + len(message))
+    put_record(record, 0, message, checksum)
+    file = files.open_rw(path)
+    try:
+        file.pwrite(offset, memoryview(record.data)[: record.used])
+    finally:
+        file.close()
 
 
 def _padding(size: int) -> bytes:

@@ -20,11 +20,10 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
-from nats_streaming.byte_buffer import ByteBuffer
 from nats_streaming.errors import StoreError, quoted
 from nats_streaming.stores.file.file_io import Files
 from nats_streaming.stores.file.file_pool import FilePool
-from nats_streaming.stores.file.filler import filler, filler_of_size
+from nats_streaming.stores.file.filler import filler, filler_of_size, overwrite
 from nats_streaming.stores.file.index import IndexRun, IndexScan
 from nats_streaming.stores.file.options import FileOptions
 from nats_streaming.stores.file.quarantine import keep_aside
@@ -35,10 +34,9 @@ from nats_streaming.stores.file.record import (
     RECORD_HEADER_BYTES,
     Checksum,
     RunWriter,
-    put_record,
 )
 from nats_streaming.stores.file.removed_log import RemovedLog
-from nats_streaming.stores.file.slices import Slice, SliceLimits
+from nats_streaming.stores.file.slices import Slice, SliceLimits, index_size
 from nats_streaming.stores.file.steps import run_steps
 from nats_streaming.stores.segment import Segment
 
@@ -165,6 +163,10 @@ class MessageLog:
 
     def _tail_for(self, sequence: int, timestamp_ns: int) -> Slice:
         """The slice that a message belongs to, everything before it filled."""
+        end = self._end()
+        missing = sequence - end - 1 if end else 0
+        if 0 < missing <= FILLED_GAP_MAX:
+            self._fill(end + 1, sequence, timestamp_ns)
         tail = self.tail
         limits = self._limits
         if (
@@ -172,19 +174,18 @@ class MessageLog:
             or tail.size >= limits.size_max
             or tail.count >= limits.count_max
             or (tail.count and timestamp_ns - tail.first_timestamp_ns >= limits.age_max_ns)
+            or (tail.count and missing > FILLED_GAP_MAX)
         ):
             tail = self._begin_slice(tail)
-        end = self._end()
-        missing = sequence - end - 1
-        if end == 0 or missing <= 0:
-            return tail
-        if missing > FILLED_GAP_MAX:
-            return self._begin_slice(tail) if tail.count else tail
-        for number in range(end + 1, sequence):
-            self._writer.put(filler(self.name, number, timestamp_ns), number, timestamp_ns)
-        self._grown(tail, end + 1, timestamp_ns, sequence - 1)
-        self._removed.add_holes(end + 1, sequence)
         return tail
+
+    def _fill(self, first: int, stop: int, timestamp_ns: int) -> None:
+        """Put fillers from `first` to `stop - 1`, all into the slice that grows, as the original does."""
+        tail = self.tail or self._begin_slice(None)
+        for sequence in range(first, stop):
+            self._writer.put(filler(self.name, sequence, timestamp_ns), sequence, timestamp_ns)
+        self._grown(tail, first, timestamp_ns, stop - 1)
+        self._removed.add_holes(first, stop)
 
     def _end(self) -> int:
         """The last sequence that lies in a slice, 0 if there is none."""
@@ -318,11 +319,6 @@ class MessageLog:
         scans = [self._scan(each, each.count, self.first - 1) for each in self.slices if each.count]
         return sum(scan.live_count for scan in scans), sum(scan.live_bytes for scan in scans)
 
-    @property
-    def last_timestamp_ns(self) -> int:
-        """Of the last message in a slice, 0 if there is none."""
-        return next((each.last_timestamp_ns for each in reversed(self.slices) if each.count), 0)
-
     # Durability.
 
     def sync(self) -> None:
@@ -440,15 +436,7 @@ class MessageLog:
         if sequence not in self._removed.table.holes:
             self._removed.add_holes(sequence, sequence + 1)
         message = filler_of_size(self.name, sequence, timestamp_ns, size)
-        if message is None:
-            return
-        record = ByteBuffer(RECORD_HEADER_BYTES + size)
-        put_record(record, 0, message, self._checksum)
-        file = self._files.open_rw(where.data_path)
-        try:
-            file.pwrite(offset, memoryview(record.data)[: record.used])
-        finally:
-            file.close()
+        overwrite(self._files, self._checksum, where.data_path, offset, message)
         self._overwritten.add(where.data_path)
 
     # Finding.
@@ -509,8 +497,3 @@ class MessageLog:
 
 def _last_of(each: Slice) -> int:
     return each.last if each.count else 1 << 63
-
-
-def index_size(count: int) -> int:
-    """Bytes of an index file with so many entries."""
-    return FILE_HEADER_BYTES + count * INDEX_ENTRY_BYTES

@@ -52,7 +52,8 @@ from nats_streaming.stores.file.options import FileOptions
 from nats_streaming.stores.file.record import FILE_HEADER, FILE_HEADER_BYTES, Checksum
 from nats_streaming.stores.file.record_log import RecordLog
 from nats_streaming.stores.file.root_lock import RootLock
-from nats_streaming.stores.file.seal import ChannelSeal, Seal, take_seal, write_seal
+from nats_streaming.stores.file.seal import FILE_NAME as SEAL_FILE
+from nats_streaming.stores.file.seal import ChannelSeal, Seal, read_seal, write_seal
 from nats_streaming.stores.file.server_file import FILE_NAME as SERVER_FILE
 from nats_streaming.stores.file.server_file import ServerFile
 from nats_streaming.stores.file.typed_recovery import ClientRecords, read_typed_file
@@ -119,7 +120,6 @@ class RootFiles:
         # Clients are written at once, as in the original: they are few.
         path = os.path.join(directory, CLIENTS_FILE)
         self._clients.attach(RecordLog(files, pool, path, checksum, self._clients.image, buffer_bytes=0))
-        self._clients.log.renew()
 
     def _make_directory(self) -> None:
         if self._files.is_directory(self._directory):
@@ -159,15 +159,14 @@ class RootFiles:
         """
         damage = self._new_damage(None)
         state = StoreState()
-        self._seal = take_seal(self._files, self._directory, self._shared.checksum)
-        self._directory_changed = True
-        self._recovered = True
+        self._seal = read_seal(self._files, self._directory, self._shared.checksum)
         self._replay_follows = replay_follows
         try:
             state.server = self._recover_server(damage)
             clients = self._recover_clients(damage)
             names = self._channel_names()
             if state.server is None and not names and not clients:
+                self._ready()
                 return None
             if state.server is None and names:
                 damage.tell(
@@ -179,7 +178,14 @@ class RootFiles:
         finally:
             self.findings += damage.findings
         self._recover_channels(names, state)
+        self._ready()
         return state
+
+    def _ready(self) -> None:
+        """From here on this run changes the files."""
+        self._files.unlink(os.path.join(self._directory, SEAL_FILE))
+        self._directory_changed = True
+        self._recovered = True
 
     def _recover_server(self, damage: Damage) -> ServerInfo | None:
         try:
@@ -431,11 +437,20 @@ class RootFiles:
             raise failure
 
     def close(self) -> None:
-        """Flush, sync, close all and release the lock. Idempotent."""
+        """Flush, sync, close all and release the lock; writes nothing if `recover` did not succeed. Idempotent."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
+        # What was not read must not be overwritten: a refused start leaves the directory as it was.
+        failure = self._close_files() if self._recovered else None
+        self._shared.archive.wait()
+        self._shared.pool.close()
+        self._root_lock.release()
+        if failure is not None:
+            raise failure
+
+    def _close_files(self) -> StoreError | None:
         failure: StoreError | None = None
         try:
             self.sync()
@@ -446,15 +461,11 @@ class RootFiles:
                 channel.close()
             except StoreError as error:
                 failure = error
-        if failure is None and self._recovered:
+        if failure is None:
             # It is a help for the next start and nothing else: without it that start compares nothing.
             with suppress(StoreError):
                 self._write_seal()
-        self._shared.archive.wait()
-        self._shared.pool.close()
-        self._root_lock.release()
-        if failure is not None:
-            raise failure
+        return failure
 
     def _write_seal(self) -> None:
         channels = {name: sealed for name, each in self._channels.items() if (sealed := each.seal()) is not None}

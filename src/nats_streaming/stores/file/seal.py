@@ -70,13 +70,12 @@ def write_seal(files: Files, pool: FilePool, directory: str, checksum: Checksum,
     replace_file(files, pool, os.path.join(directory, FILE_NAME), memoryview(out.data)[: out.used])
 
 
-def take_seal(files: Files, directory: str, checksum: Checksum) -> Seal | None:
-    """Read what the last run left and remove it; None if there is nothing that can be used."""
+def read_seal(files: Files, directory: str, checksum: Checksum) -> Seal | None:
+    """Read what the last run left; None if there is nothing that can be used."""
     path = os.path.join(directory, FILE_NAME)
     if not files.exists(path):
         return None
     content = files.read_whole(path)
-    files.unlink(path)
     if content[:FILE_HEADER_BYTES] != FILE_HEADER:
         return None
     scan = RecordScan(content[FILE_HEADER_BYTES:], True, checksum, True)

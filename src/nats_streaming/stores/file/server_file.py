@@ -54,15 +54,15 @@ class ServerFile:
             return None
         file = self._files.open_read(self._path)
         try:
-            if not damage.check_header(self._path, file):
-                self._set_aside("the server information is lost", 0, damage)
-                return None
+            sound = damage.check_header(self._path, file)
             content = file.pread(FILE_HEADER_BYTES, file.size())
         finally:
             file.close()
         scan = RecordScan(content, False, self._checksum, damage.options.crc)
         result = scan.next()
         if result == END:
+            if not sound:
+                replace_file(self._files, self._pool, self._path, FILE_HEADER)
             return None
         error = ""
         if result != RECORD:
@@ -77,21 +77,20 @@ class ServerFile:
         info = None if result != RECORD else decode(ServerInfo, content[scan.start : scan.stop])
         if not error and info is None:
             error = "the server information cannot be decoded"
-        if not error:
+        if error:
+            if damage.strict:
+                raise CorruptionError(error)
+            damage.keep(self._path, 0, FILE_HEADER_BYTES + len(content), error)
+            sound = False
+        if info is None:
+            replace_file(self._files, self._pool, self._path, FILE_HEADER)
+            return None
+        # What is around the record may be damaged; the record itself is not.
+        if sound:
             self._info = info
-            return replace(info) if info is not None else None
-        if damage.strict:
-            raise CorruptionError(error)
-        self._set_aside(error, FILE_HEADER_BYTES + len(content), damage)
-        if info is not None and info.cluster_id:
-            # What follows the record is damaged, the record is not.
+        else:
             self.put(info)
-            return replace(info)
-        return None
-
-    def _set_aside(self, error: str, stop: int, damage: Damage) -> None:
-        damage.keep(self._path, 0, stop, error)
-        replace_file(self._files, self._pool, self._path, FILE_HEADER)
+        return replace(info)
 
     def put(self, info: ServerInfo) -> None:
         """Replace it, lasting on return; the same again writes nothing."""

@@ -18,7 +18,6 @@ from nats_streaming.stores.file.file_io import File
 from nats_streaming.stores.file.filler import filler, filler_of_size
 from nats_streaming.stores.file.findings import Severity
 from nats_streaming.stores.file.index import DAMAGED, DISORDERED, SOUND, ZEROS, IndexScan
-from nats_streaming.stores.file.message_log import index_size
 from nats_streaming.stores.file.record import (
     CUT,
     END,
@@ -34,7 +33,7 @@ from nats_streaming.stores.file.record import (
     read_u32,
 )
 from nats_streaming.stores.file.removed_log import RemovedTable
-from nats_streaming.stores.file.slices import Slice
+from nats_streaming.stores.file.slices import Slice, index_size
 
 _INDEX_CHUNK_BYTES = INDEX_ENTRY_BYTES << 15
 _WINDOW_BYTES = 4 << 20
@@ -67,12 +66,14 @@ class SliceRecovery:
         damage: what is told and raised.
         removed: what is gone; holes are added.
         new_holes: the added ones, which are not in `removed.stan` yet: first and stop.
+        opened: path of the file opened last, for the original's error texts.
     """
 
     channel: bytes
     damage: Damage
     removed: RemovedTable
     new_holes: list[tuple[int, int]] = field(default_factory=list)
+    opened: str = ""
 
     def recover(self, which: Slice, has_index: bool) -> RecoveredSlice:
         """Find out what the files hold, and mend them.
@@ -85,10 +86,12 @@ class SliceRecovery:
             CorruptionError: with `strict`.
         """
         files = self.damage.files
+        self.opened = which.data_path
         data = files.open_rw(which.data_path)
         try:
             if not self.damage.check_header(which.data_path, data):
                 _write_header(data)
+            self.opened = which.index_path
             return self._recover(which, data, has_index)
         finally:
             data.close()
