@@ -18,6 +18,7 @@ cdef class ByteBuffer:
     @cython.locals(out="unsigned char *", at=Py_ssize_t, digits=Py_ssize_t, rest="unsigned long long")
     cpdef int put_decimal(self, unsigned long long value) except -1
     cpdef int put_buffer(self, ByteBuffer other) except -1
+    cpdef int shrink(self) except -1
     cpdef int truncate(self, Py_ssize_t used) except -1
     cpdef bytes take(self)
     cpdef bytes view(self)

@@ -97,6 +97,11 @@ class ByteBuffer:
         """Append everything that `other` holds."""
         self.put_slice(other.data, 0, other.used)
 
+    def shrink(self) -> None:
+        """Give the spare room back."""
+        # A new object and not a resize: somebody may hold a view of the old one.
+        self.data = self.data[: self.used]
+
     def truncate(self, used: int) -> None:
         """Forget the bytes from `used` on; `used` must not lie behind what is written."""
         self.used = used

@@ -126,6 +126,24 @@ def test_take_gives_the_room_of_a_large_burst_back() -> None:
     assert len(out.data) == 1 << 20
 
 
+def test_shrink_gives_the_spare_room_back() -> None:
+    out = ByteBuffer(100)
+    out.put(b"abc")
+    before = out.data
+    out.shrink()
+    assert (bytes(out.data), out.view(), len(before)) == (b"abc", b"abc", 100)
+    out.put(b"def")
+    assert out.view() == b"abcdef"
+
+
+def test_shrink_to_nothing_can_grow_again() -> None:
+    out = ByteBuffer()
+    out.shrink()
+    out.put_byte(65)
+    out.put_varint(300)
+    assert out.view() == b"A\xac\x02"
+
+
 def test_truncate_forgets_the_end() -> None:
     out = ByteBuffer(2)
     out.put(b"abcdef")

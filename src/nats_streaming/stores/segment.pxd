@@ -3,7 +3,7 @@ from nats_streaming.byte_buffer cimport ByteBuffer
 from nats_streaming.protocol.protobuf cimport FieldReader
 from nats_streaming.protocol.stan_messages cimport put_message
 
-cdef Py_ssize_t _SLOTS_MAX, _BYTES_MAX
+cdef Py_ssize_t _SLOTS_MAX, _BYTES_MAX, _ROOM_LEFT
 
 
 @cython.final
@@ -17,6 +17,7 @@ cdef class Segment:
     cdef long long[::1] timestamps
 
     cpdef bint has_room(self, Py_ssize_t size) noexcept
+    cpdef int seal(self) except -1
     @cython.locals(capacity=Py_ssize_t, count=Py_ssize_t, index=Py_ssize_t, offsets="unsigned int[::1]",
                    lengths="unsigned int[::1]", timestamps="long long[::1]")
     cdef int grow(self) except -1

@@ -51,6 +51,11 @@ class Segment:
             return True
         return self.count < _SLOTS_MAX and self.buffer.used + size <= _BYTES_MAX
 
+    def seal(self) -> None:
+        """The next message goes elsewhere: give back what growing has left over, where that is worth a copy."""
+        if len(self.buffer.data) - self.buffer.used > _ROOM_LEFT * self.count:
+            self.buffer.shrink()
+
     def grow(self) -> None:
         capacity = self.capacity * 2
         count = self.count
@@ -225,3 +230,4 @@ class Segment:
 
 
 _SLOTS_MAX, _BYTES_MAX = SEGMENT_SLOTS, SEGMENT_BYTES
+_ROOM_LEFT = 16  # bytes a message

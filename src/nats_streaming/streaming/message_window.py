@@ -92,7 +92,7 @@ class MessageWindow:
         """
         timestamp_ns = now_ns if now_ns > self.last_timestamp_ns else self.last_timestamp_ns
         segment = self.tail
-        estimate = 64 + (reply_stop - reply_start) + (data_stop - data_start)
+        estimate = 48 + len(subject_field) + (reply_stop - reply_start) + (data_stop - data_start)
         if segment is None or not segment.has_room(estimate):
             segment = Segment(self.last + 1)
         count = segment.count
@@ -103,6 +103,8 @@ class MessageWindow:
             segment.truncate(count)
             return 0
         if segment is not self.tail:
+            if self.tail is not None:
+                self.tail.seal()
             self.segments.append(segment)
             self.tail = segment
         self.last_timestamp_ns = timestamp_ns

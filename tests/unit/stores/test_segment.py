@@ -143,6 +143,18 @@ def test_when_a_segment_is_full() -> None:
     assert not segment.has_room(0)
 
 
+def test_a_sealed_segment_has_no_room_left_over_and_can_go_on() -> None:
+    segment = filled(1, (b"x" * 5000, 1), (b"y" * 5000, 2))
+    segment.append(b"z" * 5000, 3)
+    assert len(segment.buffer.data) > 16_000
+    segment.seal()
+    assert len(segment.buffer.data) == 15_000
+    segment.truncate(2)
+    segment.append(b"again", 4)
+    assert slots_of(segment) == [(b"x" * 5000, 1), (b"y" * 5000, 2), (b"again", 4)]
+    Segment(1).seal()
+
+
 @pytest.mark.parametrize(
     ("timestamp_ns", "index"),
     [(-(2**63), 0), (0, 0), (9, 0), (10, 0), (11, 1), (20, 1), (21, 4), (30, 4), (31, 5), (INT64_MAX, 5)],
