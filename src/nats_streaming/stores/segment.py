@@ -186,7 +186,7 @@ class Segment:
     def put_run(self, out: ByteBuffer, first: int, last: int) -> None:
         """Write the slots from `first` to `last`, holes included, for `read_run`.
 
-            slot := varint size (0: hole), varint timestamp, then `size` bytes of MsgProto
+        slot := varint size (0: hole), varint timestamp, then `size` bytes of MsgProto
         """
         for index in range(first - self.base, last - self.base + 1):
             size = self.lengths[index]
