@@ -20,6 +20,8 @@ LONG_FILES: dict[str, str] = {
     "src/nats_streaming/testing/engine_driver.py": "drives one engine: what it is told and what it saw",
     "src/nats_streaming/testing/store_suite.py": "the contract of a store, which its authors read and run as one thing",
     "tests/support/raw_client.py": "one client on a raw socket; every conversation test reads it as one thing",
+    "tests/unit/stores/file/test_message_log.py": "one subject: a channel's slices, from append to removal",
+    "tests/unit/stores/file/test_recovery.py": "the table of damages and what becomes of each, row by row",
     "tests/unit/nats/test_connection.py": "one subject: the link, from its handshake to its reconnects",
 }
 """Files that may be longer, with the reason."""
