@@ -22,6 +22,7 @@ LONG_FILES: dict[str, str] = {
     "tests/support/raw_client.py": "one client on a raw socket; every conversation test reads it as one thing",
     "tests/unit/stores/file/test_message_log.py": "one subject: a channel's slices, from append to removal",
     "tests/unit/stores/file/test_recovery.py": "the table of damages and what becomes of each, row by row",
+    "tests/unit/streaming/test_message_window.py": "one subject: the window and the model it is compared with",
     "tests/unit/nats/test_connection.py": "one subject: the link, from its handshake to its reconnects",
 }
 """Files that may be longer, with the reason."""
