@@ -3,11 +3,10 @@
     slices      [msgs.3][msgs.4][msgs.5 ......][gathered]      the last one grows; it stays when all is gone
     sequences    first ▲ dropped before      last ▲
 
-What is dropped disappears from the disk a slice at a time; `removed.stan` remembers where the channel begins.
-
-After a failed write the gathered bytes stay, and the next flush cuts the files back to what is known to be
-there before it writes them again. After a failed fsync nothing written since the last good one is trusted:
-the log goes back to there, `last` tells so, and what is missing must be appended again.
+What is dropped goes from the disk a slice at a time; `removed.stan` remembers where the channel begins. After a
+failed write the gathered bytes stay, and the next flush first cuts the files back to what is known to be there.
+After a failed fsync nothing written since the last good one is trusted: the log goes back to there, `last` tells
+so, and what is missing must be appended again.
 
 Source: stores specification, section 2.6.
 """
@@ -36,15 +35,12 @@ from nats_streaming.stores.file.record import (
     RunWriter,
 )
 from nats_streaming.stores.file.removed_log import RemovedLog
-from nats_streaming.stores.file.slices import Slice, SliceLimits, index_size
+from nats_streaming.stores.file.slices import Slice, SliceLimits, index_size, scan_slice
 from nats_streaming.stores.file.steps import run_steps
 from nats_streaming.stores.segment import Segment
 
 FILLED_GAP_MAX = 1_000_000
 """Missing sequences that are filled for the Go server; it stops delivering at a wider gap, which costs us a slice."""
-
-
-_SCAN_ENTRIES = 1 << 15
 
 
 class MessageLog:
@@ -99,6 +95,7 @@ class MessageLog:
         self._unsynced_slices: list[Slice] = []
         self._overwritten: set[str] = set()
         self._directory_changed = False
+        self._cuts = 0
         self._synced_tail: Slice | None = None
         self._synced_last = 0
 
@@ -262,9 +259,14 @@ class MessageLog:
     def _cut_back(self, tail: Slice, data_end: int, index_end: int) -> None:
         for path, end in ((tail.data_path, data_end), (tail.index_path, index_end)):
             with self._pool.using(path, write=True) as file:
-                if file.size() < end:
+                if end == FILE_HEADER_BYTES:
+                    # The header too was never on the disk.
+                    file.truncate(0)
+                    file.write(FILE_HEADER)
+                elif file.size() < end:
                     raise StoreError(f"write {path}: {file.size()} bytes are there, expected {end}")
-                file.truncate(end)
+                else:
+                    file.truncate(end)
         self._torn = False
 
     def cut_back(self, first: int) -> None:
@@ -278,6 +280,7 @@ class MessageLog:
             self._directory_changed = True
         self.last = min(self.last, first - 1)
         self._synced_last = min(self._synced_last, self.last)
+        self._cuts += 1
         self._removed.remove_holes_from(first)
         self._number = max((each.number for each in self.slices), default=self._number)
         if not self.slices:
@@ -306,11 +309,7 @@ class MessageLog:
     def _scan(self, which: Slice, count: int, dropped_until: int) -> IndexScan:
         """Totals of a slice's first entries, all of them written."""
         scan = IndexScan(self._checksum, dropped_until, self._removed.table.holes.flat())
-        while scan.count < count:
-            before = scan.count
-            scan.feed(self.entries(which, before, min(count - before, _SCAN_ENTRIES)))
-            if scan.count == before:
-                raise StoreError(f"read {which.index_path}: entry {before} is damaged")
+        scan_slice(scan, which, count, self.entries)
         return scan
 
     def totals(self) -> tuple[int, int]:
@@ -328,24 +327,33 @@ class MessageLog:
     def sync_steps(self) -> Generator[Callable[[], None]]:
         """What `sync` does, in steps: between them the lock is held, during one of them it need not be."""
         self.flush()
-        for path in list(self._overwritten):
-            yield partial(self._sync_file, path)
-            self._overwritten.discard(path)
+        while self._overwritten:
+            path = self._overwritten.pop()
+            try:
+                yield partial(self._sync_file, path)
+            except StoreError:
+                self._overwritten.add(path)
+                raise
         for each in list(self._unsynced_slices):
             yield partial(self._sync_slice, each)
             self._unsynced_slices.remove(each)
         tail = self.tail
         if tail is not None and self._unsynced:
-            before, last = replace(tail), self.last
+            before, last, cuts = replace(tail), self.last, self._cuts
             try:
                 yield partial(self._sync_slice, before)
             except StoreError:
                 self._go_back()
                 raise
-            self._synced(before, last)
+            if cuts == self._cuts:
+                self._synced(before, last)
         if self._directory_changed:
-            yield partial(self._files.sync_directory, self.directory)
             self._directory_changed = False
+            try:
+                yield partial(self._files.sync_directory, self.directory)
+            except StoreError:
+                self._directory_changed = True
+                raise
 
     def _sync_slice(self, which: Slice) -> None:
         self._sync_file(which.data_path)
@@ -397,16 +405,7 @@ class MessageLog:
 
     def remember_bounds(self) -> None:
         """Note in `removed.stan` where the channel begins and ends, where its slices do not tell."""
-        present = [each for each in self.slices if each.count]
-        begin = present[0].first if present else 0
-        end = present[-1].last if present else 0
-        table = self._removed.table
-        first = self.first if self.first > begin else 0
-        last = max(self.last, table.last)
-        last = last if last > end else 0
-        outdated = first and (first != table.first or table.dropped_until() < min(first - 1, end))
-        if outdated or (last and last != table.last):
-            self._removed.mark(self.first, last, end, present[-1].last_timestamp_ns if present else 0)
+        self._removed.remember(self.first, self.last, [each for each in self.slices if each.count])
 
     def delete(self, sequences: Iterable[int]) -> None:
         """Make holes of messages, and overwrite them with fillers of their size."""

@@ -27,6 +27,7 @@ from nats_streaming.byte_buffer import ByteBuffer
 from nats_streaming.protocol.protobuf import END, FIELD, VARINT, FieldReader
 from nats_streaming.stores.file.record import Checksum, put_record
 from nats_streaming.stores.file.record_log import RecordLog
+from nats_streaming.stores.file.slices import Slice
 
 FILE_NAME = "removed.stan"
 MARK, HOLES = 1, 2
@@ -143,6 +144,24 @@ class RemovedLog:
         table.first, table.last, table.witness, table.witness_timestamp_ns = first, last, witness, witness_timestamp_ns
         table.holes.remove_below(first)
         self._put(MARK, _encode(first, last, witness, witness_timestamp_ns))
+
+    def remember(self, first: int, last: int, slices: list[Slice]) -> None:
+        """Write a mark if it is needed and not there yet.
+
+        Args:
+            first: the first sequence that is not dropped.
+            last: the highest ever appended.
+            slices: those with messages, in ascending order.
+        """
+        begin = slices[0].first if slices else 0
+        end = slices[-1].last if slices else 0
+        table = self.table
+        dropped = first if first > begin else 0
+        lost = max(last, table.last)
+        lost = lost if lost > end else 0
+        outdated = dropped and (dropped != table.first or table.dropped_until() < min(dropped - 1, end))
+        if outdated or (lost and lost != table.last):
+            self.mark(first, lost, end, slices[-1].last_timestamp_ns if slices else 0)
 
     def add_holes(self, start: int, stop: int) -> None:
         """`start` to `stop - 1` are gone."""

@@ -9,9 +9,12 @@ Source: stores specification, sections 2.1 and 2.6.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nats_streaming.constants import NS_PER_SECOND
+from nats_streaming.errors import StoreError
+from nats_streaming.stores.file.index import IndexScan
 from nats_streaming.stores.file.options import FileOptions
 from nats_streaming.stores.file.record import FILE_HEADER_BYTES, INDEX_ENTRY_BYTES
 from nats_streaming.stores.limits import ChannelLimits
@@ -21,6 +24,7 @@ DATA_SUFFIX = ".dat"
 INDEX_SUFFIX = ".idx"
 BACKUP_SUFFIX = ".bak"
 UNLIMITED = 1 << 62
+_SCAN_ENTRIES = 1 << 15
 _PART_OF_CHANNEL = 4  # a slice is a quarter of a channel's limits when it has none of its own
 
 
@@ -101,3 +105,22 @@ def slice_number(name: str) -> int | None:
 def index_size(count: int) -> int:
     """Bytes of an index file with so many entries."""
     return FILE_HEADER_BYTES + count * INDEX_ENTRY_BYTES
+
+
+def scan_slice(scan: IndexScan, which: Slice, count: int, entries: Callable[[Slice, int, int], bytes]) -> None:
+    """Feed a slice's first `count` entries, some at a time.
+
+    Args:
+        scan: what they are fed to, new.
+        which: the slice.
+        count: of entries that are there.
+        entries: gives some, from one on; may give fewer.
+
+    Raises:
+        StoreError: one is damaged.
+    """
+    while scan.count < count:
+        before = scan.count
+        scan.feed(entries(which, before, min(count - before, _SCAN_ENTRIES)))
+        if scan.count == before:
+            raise StoreError(f"read {which.index_path}: entry {before} is damaged")
