@@ -69,7 +69,7 @@ def fields_of(message: bytes) -> list[Field] | None:
 def google_fields(message: bytes) -> list[Field] | None:
     """What Google's reader sees: to an empty message type every field is unknown."""
     try:
-        found = unknown_fields.UnknownFieldSet(empty_pb2.Empty.FromString(message))
+        found: Any = unknown_fields.UnknownFieldSet(empty_pb2.Empty.FromString(message))
         return None if has_number_0(found) else [google_field(field) for field in found]
     except DecodeError:
         return None

@@ -294,7 +294,7 @@ def test_the_same_objects_twice() -> None:
     """Where no encoding lies between, as in a store that keeps the engine's own segments."""
     state = StoreState()
     state.apply([run(1, b"a", b"b", b"c")])
-    records = [run(4, b"d", b"e"), Trimmed(b"foo", 3), Deleted(b"foo", [4]), run(6, b"f")]
+    records: list[Record] = [run(4, b"d", b"e"), Trimmed(b"foo", 3), Deleted(b"foo", [4]), run(6, b"f")]
     for _ in range(3):
         state.apply(records)
         assert messages_of(state) == {3: b"c", 5: b"e", 6: b"f"}
