@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from nats_streaming.server.version import build_kind
 
-settings.register_profile("unit", max_examples=100, deadline=None, print_blob=True, derandomize=False)
+settings.register_profile("unit", max_examples=50, deadline=None, print_blob=True, derandomize=False)
 
 _SEED = pytest.StashKey[int]()
 

@@ -94,7 +94,7 @@ def test_an_all_default_message_is_nothing(kind: type, judge: Any) -> None:
     assert decode(kind, b"") == kind()
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.sampled_from(ORACLES), st.data())
 def test_there_and_back(pair: tuple[type, Any], data: st.DataObject) -> None:
     kind, judge = pair
@@ -106,7 +106,7 @@ def test_there_and_back(pair: tuple[type, Any], data: st.DataObject) -> None:
     assert decode(kind, encoded) == message
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.sampled_from(ORACLES), damaged(st.lists(scalar_fields(st.integers(1, 13)), max_size=6).map(b"".join)))
 def test_damaged(pair: tuple[type, Any], payload: bytes) -> None:
     kind, judge = pair

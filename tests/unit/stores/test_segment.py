@@ -231,7 +231,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.integers(1, 2**62), OPERATIONS)
 def test_against_a_list(base: int, operations: list[tuple[str, Any, Any]]) -> None:
     segment = Segment(base)

@@ -130,7 +130,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(OPERATIONS)
 def test_any_operations(operations: list[tuple[str, Any, Any]]) -> None:
     in_flight, model = InFlight(), Model()
