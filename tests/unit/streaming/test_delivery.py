@@ -343,6 +343,30 @@ def test_members_whose_client_does_not_answer_come_last() -> None:
     assert [inbox for inbox, _ in scene.deliver()] == ["mute"], "better than nobody"
 
 
+def test_a_member_full_of_what_others_handed_over_is_passed_over() -> None:
+    """Nobody has noticed yet that it is at its limit: hand-overs do not look at it."""
+    scene = Scene()
+    group = scene.group()
+    full, other = scene.subscriber(b"full", 1, group), scene.subscriber(b"other", 3, group)
+    full.in_flight.add(100, 1)
+    for sequence in (101, 102):
+        other.in_flight.add(sequence, 1)
+    scene.publish(2)
+    assert scene.deliver() == [("other", 1)], "which then is at its limit too"
+    assert full.stalled
+    assert other.stalled
+    assert group.last_sent == 1
+
+
+def test_a_group_stops_at_what_cannot_be_sent() -> None:
+    scene = Scene()
+    group = scene.group()
+    member = scene.subscriber(b"", group=group)
+    scene.publish(2)
+    assert scene.deliver() == []
+    assert (group.last_sent, member.in_flight.count) == (0, 0)
+
+
 def test_choosing() -> None:
     scene = Scene()
     group = scene.group()
