@@ -22,6 +22,7 @@ from nats_streaming.constants import (
 from nats_streaming.errors import ConfigError
 from nats_streaming.stores.file.options import FileOptions
 from nats_streaming.stores.limits import StoreLimits
+from nats_streaming.stores.sql.options import SqlOptions
 
 _PORT_MAX = 65_535
 
@@ -33,17 +34,21 @@ class NatsOptions:
     Attributes:
         host: address the embedded server listens on.
         port: its client port; -1 means any free one.
-        http_port: its monitoring port; 0 means none, -1 any free one.
+        http_port: monitoring port; 0 means none, -1 any free one.
+        https_port: the same over TLS.
         name: its name; "" lets it choose.
         debug, trace, trace_verbose: its own log levels, independent of the streaming ones.
         user, password, token: asked of clients when embedded, and used by our own link.
         binary: path of the nats-server executable; "" means look for it (`nats.binary`).
         child_arguments: further arguments handed to it unchanged.
+        config_text: the NATS part of the operator's configuration, includes and variables resolved.
+        config_name: path of the file that text comes from; "" without one.
     """
 
     host: str = DEFAULT_NATS_HOST
     port: int = DEFAULT_NATS_PORT
     http_port: int = 0
+    https_port: int = 0
     name: str = ""
     debug: bool = False
     trace: bool = False
@@ -53,6 +58,36 @@ class NatsOptions:
     token: str = field(default="", repr=False)
     binary: str = ""
     child_arguments: list[str] = field(default_factory=list)
+    config_text: str = field(default="", repr=False)
+    config_name: str = ""
+
+
+@dataclass(slots=True)
+class LinkSecurity:
+    """How our own link shows who it is to NATS, and what it asks of NATS in turn.
+
+    Attributes:
+        user, password, token: each holds where `NatsOptions` leaves it empty.
+        credentials: path of a NATS 2 credentials file.
+        nkey_seed_file: path of a file with an NKey seed.
+        secure: refuse a NATS server without TLS.
+        client_cert, client_key: paths of our certificate and its key.
+        client_ca: path of the authority that signed the server's certificate.
+        server_name: name the certificate must carry; "" is the host we connect to.
+        insecure: take any certificate.
+    """
+
+    user: str = ""
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    credentials: str = ""
+    nkey_seed_file: str = ""
+    secure: bool = False
+    client_cert: str = ""
+    client_key: str = ""
+    client_ca: str = ""
+    server_name: str = ""
+    insecure: bool = False
 
 
 @dataclass(slots=True)
@@ -78,11 +113,19 @@ class LogOptions:
         file: path of the log file; "" means standard error.
         timestamps: whether lines carry the time.
         utc: whether that time is UTC, not local.
+        size_limit: bytes at which the file is rotated; 0 is never.
+        syslog: whether lines go to the local syslog.
+        remote_syslog: URL of a syslog server; "" means none.
+        format: `text` or `json`.
     """
 
     file: str = ""
     timestamps: bool = True
     utc: bool = False
+    size_limit: int = 0
+    syslog: bool = False
+    remote_syslog: str = ""
+    format: str = "text"
 
 
 @dataclass(slots=True)
@@ -106,8 +149,13 @@ class Options:
         nats_server_url: NATS to connect to; "" means embed one.
         debug, trace: whether streaming writes DBG and TRC lines.
         nats: the embedded nats-server and our credentials.
+        link: how our link logs in to NATS.
         log: the log.
         pid_file: file to write the process ID to; "" means none.
+        ports_file_dir: directory for a file that lists the ports in use; "" means none.
+        ft_group: name of the fault-tolerance group; "" means none.
+        partitioning: whether this server serves only the channels its limits name.
+        sql: the SQL store.
     """
 
     cluster_id: str = DEFAULT_CLUSTER_ID
@@ -127,8 +175,13 @@ class Options:
     debug: bool = False
     trace: bool = False
     nats: NatsOptions = field(default_factory=NatsOptions)
+    link: LinkSecurity = field(default_factory=LinkSecurity)
     log: LogOptions = field(default_factory=LogOptions)
     pid_file: str = ""
+    ports_file_dir: str = ""
+    ft_group: str = ""
+    partitioning: bool = False
+    sql: SqlOptions = field(default_factory=SqlOptions)
 
     def check(self) -> None:
         """Refuse values no server can start with, before anything is opened.

@@ -1,0 +1,1 @@
+"""The SQL store: the Go server's tables in PostgreSQL or MySQL, and SQLite."""
