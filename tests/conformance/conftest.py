@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
 
+from tests.support.checklist import report
 from tests.support.servers import ServerProcess
 from tests.support.world import World
 
@@ -195,25 +195,5 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if not config.getoption("spec_report", False):
-        return
-    session: pytest.Session = terminalreporter._session
-    holders: dict[int, list[str]] = defaultdict(list)
-    for item in session.items:
-        for marker in item.iter_markers("spec"):
-            for entry in marker.args:
-                name = f"{item.path.name}::{getattr(item, 'originalname', item.name)}"
-                if name not in holders[entry]:
-                    holders[entry].append(name)
-    terminalreporter.section("checklist entry -> tests")
-    for entry in sorted(holders):
-        terminalreporter.write_line(f"{entry:4}  " + "\n      ".join(holders[entry]))
-    elsewhere: set[int] = set()
-    for reason, entries in NOT_HERE.items():
-        terminalreporter.section(f"not here: {reason}")
-        for entry, what in sorted(entries.items()):
-            elsewhere.add(entry)
-            terminalreporter.write_line(f"{entry:4}  {what}")
-    missing = set(range(1, CHECKLIST_LENGTH + 1)) - holders.keys() - elsewhere
-    terminalreporter.section("in neither list")
-    terminalreporter.write_line(", ".join(map(str, sorted(missing))) or "none")
+    if config.getoption("spec_report", False):
+        report(terminalreporter, "spec", CHECKLIST_LENGTH, NOT_HERE)

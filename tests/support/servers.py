@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,8 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 
 def free_port() -> int:
@@ -43,15 +45,19 @@ def executable() -> str:
 class ServerProcess:
     """One `nats-streaming-server` process on a free loopback port, its log in a temporary file."""
 
-    def __init__(self, *arguments: str, port: int | None = None, external: bool = False) -> None:
+    def __init__(
+        self, *arguments: str, port: int | None = None, external: bool = False, listens_by_file: bool = False
+    ) -> None:
         """
         Args:
             arguments: further command-line arguments.
             port: client port of the embedded NATS server; None picks a free one.
             external: True when `arguments` hold `-ns URL` and nothing is embedded.
+            listens_by_file: True when a configuration file says where to listen, so no flag may; `port` is that port.
         """
         self.port = port or free_port()
         self.external = external
+        self.listens_by_file = listens_by_file
         self.arguments = list(arguments)
         self.directory = Path(tempfile.mkdtemp(prefix="stan-test-"))
         self.log_path = self.directory / "server.log"
@@ -67,7 +73,7 @@ class ServerProcess:
 
     def start(self, ready_seconds: float = 20.0) -> ServerProcess:
         """Spawn and wait until the log says that the streaming server is ready."""
-        listen = [] if self.external else ["-p", str(self.port), "-a", "127.0.0.1"]
+        listen = [] if self.external or self.listens_by_file else ["-p", str(self.port), "-a", "127.0.0.1"]
         already = self.log().count("Streaming Server is ready")
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
@@ -90,6 +96,22 @@ class ServerProcess:
     def wait(self, seconds: float = 10.0) -> int:
         assert self.process is not None
         return self.process.wait(seconds)
+
+    def wait_for_log(self, pattern: str, seconds: float = 10.0, *, since: int = 0) -> re.Match[str]:
+        """Wait until `pattern` occurs in the log behind its first `since` characters.
+
+        Raises:
+            AssertionError: it does not, or the process ends before; the text holds the log.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            has_ended = self.process is None or self.process.poll() is not None
+            found = re.compile(pattern, re.MULTILINE).search(self.log(), since)
+            if found is not None:
+                return found
+            assert not has_ended, f"ended without {pattern!r} in its log:\n{self.log()[-5000:]}"
+            assert time.monotonic() < deadline, f"no {pattern!r} within {seconds} s in the log:\n{self.log()[-5000:]}"
+            time.sleep(0.005)
 
     def stop(self, sig: signal.Signals = signal.SIGTERM) -> int:
         """Signal the process and return its exit code as a shell shows it (128 + signal when killed)."""
@@ -119,3 +141,41 @@ def running_server(*arguments: str, port: int | None = None, external: bool = Fa
         yield server.start()
     finally:
         server.close()
+
+
+class Ended(NamedTuple):
+    """How a command line ended that starts no server.
+
+    Attributes:
+        status: exit status, as a shell shows it.
+        out, err: what it wrote to its two streams.
+    """
+
+    status: int
+    out: str
+    err: str
+
+
+def run_to_end(
+    *arguments: str, seconds: float = 20.0, cwd: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Ended:
+    """Run the server's executable with arguments that make it end by itself.
+
+    Args:
+        arguments: of the command line.
+        seconds: after which it is killed and the test fails.
+        cwd: directory to run in.
+        environment: variables besides those of this process.
+    """
+    done = subprocess.run(
+        [executable(), *arguments],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        stdin=subprocess.DEVNULL,
+        timeout=seconds,
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        check=False,
+    )
+    return Ended(done.returncode if done.returncode >= 0 else 128 - done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,65 @@
+"""How the operator tests run: real processes, coroutines as tests, citations of the operations checklist."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.checklist import report
+from tests.support.servers import ServerProcess
+
+TEST_SECONDS = 60.0
+CHECKLIST_LENGTH = 83
+
+NOT_HERE: dict[str, dict[int, str]] = {}
+"""Reason -> entry -> which part of it is held elsewhere, or is not."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--operations-report", action="store_true", help="list which test holds which entry of the operations checklist"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "operations(*entries): entries of the operations specification's checklist which the test holds"
+    )
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., ServerProcess]]:
+    """Starts servers (arguments as of `ServerProcess`) that are ended and cleaned up after the test."""
+    servers: list[ServerProcess] = []
+
+    def start_server(*arguments: str, **options: Any) -> ServerProcess:
+        server = ServerProcess(*arguments, **options)
+        servers.append(server)
+        return server.start()
+
+    yield start_server
+    for server in reversed(servers):
+        server.close()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
+
+    async def run() -> None:
+        async with asyncio.timeout(TEST_SECONDS):
+            await pyfuncitem.obj(**arguments)
+
+    asyncio.run(run())
+    return True
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if config.getoption("operations_report", False):
+        report(terminalreporter, "operations", CHECKLIST_LENGTH, NOT_HERE)
