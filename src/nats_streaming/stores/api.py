@@ -56,6 +56,11 @@ class Store(Protocol):
 
     capabilities: Capabilities
 
+    @property
+    def failure(self) -> str:
+        """Why the store is not wholly well although commits may still succeed; "" while it is. For monitoring."""
+        ...
+
     async def recover(self) -> StoreState | None:
         """Read what was committed before; called once, before anything else but `try_lock`.
 

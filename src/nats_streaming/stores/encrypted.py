@@ -154,6 +154,10 @@ class EncryptedStore:
         self._touched: list[_Channel] = []
         self._reader = FieldReader()
 
+    @property
+    def failure(self) -> str:
+        return self._inner.failure
+
     async def recover(self) -> StoreState | None:
         state = await self._inner.recover()
         if state is not None:

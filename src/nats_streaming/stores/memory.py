@@ -12,13 +12,14 @@ from nats_streaming.errors import StoreError
 from nats_streaming.stores.api import Capabilities
 from nats_streaming.stores.batch import Record
 from nats_streaming.stores.segment import Segment
-from nats_streaming.stores.state import StoreState
+from nats_streaming.stores.state import StoreState, hole_run
 
 
 class MemoryStore:
     """See `stores.api.Store`. Takes no options."""
 
     name = "MEMORY"
+    failure = ""
 
     def __init__(self, options: dict[str, Any] | None = None) -> None:
         if options:
@@ -40,9 +41,10 @@ class MemoryStore:
 
     async def read(self, channel: bytes, first: int, count: int) -> Segment | None:
         stored = self._state.channels.get(channel)
-        if stored is None:
+        if stored is None or max(first, stored.first) > stored.last:
             return None
-        first = max(first, stored.first)
+        if first < stored.first:
+            return hole_run(first, stored.first)
         return stored.segment_of(first)
 
     async def find_time(self, channel: bytes, timestamp_ns: int) -> int:

@@ -25,7 +25,7 @@ from nats_streaming.stores.batch import (
     SubscriptionRemoved,
     Trimmed,
 )
-from nats_streaming.stores.segment import Segment
+from nats_streaming.stores.segment import SEGMENT_SLOTS, Segment
 
 
 @dataclass(slots=True)
@@ -162,6 +162,14 @@ def copy_run(segment: Segment, first: int, last: int) -> Segment:
         index = sequence - segment.base
         copied.append(segment.message(sequence) or b"", segment.timestamp_at(index))
     return copied
+
+
+def hole_run(first: int, stop: int) -> Segment:
+    """A new segment that has `first` to `stop - 1` as holes, or as many of them as it takes."""
+    holes = Segment(first)
+    for _ in range(min(stop - first, SEGMENT_SLOTS)):
+        holes.append(b"", 0)
+    return holes
 
 
 @dataclass(slots=True)

@@ -85,6 +85,10 @@ class FaultyStore:
         self._released.set()
         self._released = asyncio.Event()
 
+    @property
+    def failure(self) -> str:
+        return self.inner.failure
+
     async def _fault(self, call: str) -> Fault | None:
         self.calls[call] += 1
         waiting = self._next.get(call)

@@ -190,6 +190,7 @@ class StoreSuite:
         assert store.name == store.name.upper() != ""
         assert store.capabilities.api_version == API_VERSION
         assert store.capabilities.message_overhead_bytes >= 0
+        assert store.failure == ""
 
     @in_loop
     async def test_a_resident_store_never_waits(self, tmp_path: Path) -> None:
@@ -407,6 +408,19 @@ class StoreSuite:
         await self.put(store, Trimmed(b"foo", 5))
         await self.put(store, Trimmed(b"foo", 3))
         await self.expect(store, b"foo", [run], gone=[1, 2, 3, 4])
+
+    @in_loop
+    async def test_below_the_first_there_are_holes(self, tmp_path: Path) -> None:
+        """A message may be trimmed while somebody is about to read it."""
+        store = await self.start(tmp_path)
+        await self.put(store, make_run(b"foo", 1, [b"x"] * 9), Trimmed(b"foo", 5))
+        for _ in range(2):
+            for sequence in (1, 4):
+                segment = await store.read(b"foo", sequence, 3)
+                assert segment is not None
+                assert segment.base <= sequence < segment.base + len(segment)
+                assert segment.message(sequence) is None
+            await self.put(store, make_run(b"foo", 10, [b"y"]), Trimmed(b"foo", 6))
 
     @in_loop
     async def test_a_channel_that_was_trimmed_empty_goes_on_counting(self, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from nats_streaming.stores.file.root_files import RootFiles
 from nats_streaming.stores.file.unapplied import Unapplied
 from nats_streaming.stores.file.worker import Worker
 from nats_streaming.stores.segment import Segment
-from nats_streaming.stores.state import StoreState
+from nats_streaming.stores.state import StoreState, hole_run
 
 _log = logging.getLogger("nats_streaming")
 
@@ -329,7 +329,9 @@ class FileStore:
 
     async def read(self, channel: bytes, first: int, count: int) -> Segment | None:
         await self._settle(channel)
-        first = max(first, self._unapplied.first_of(channel))
+        begin = self._unapplied.first_of(channel)
+        if first < begin:
+            return hole_run(first, begin) if begin <= self._unapplied.last_of(channel) else None
         segment = self._unapplied.find(channel, first)
         if segment is not None:
             return segment
@@ -344,8 +346,7 @@ class FileStore:
             # Looked up again: in the meantime it may have come, though not gone.
             segment = self._unapplied.find(channel, first)
             if segment is None and self._unapplied.has_after(channel, first):
-                segment = Segment(first)
-                segment.append(b"", 0)
+                segment = hole_run(first, first + 1)
         return segment
 
     async def _settle(self, channel: bytes) -> None:

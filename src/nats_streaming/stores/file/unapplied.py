@@ -157,6 +157,11 @@ class Unapplied:
         channel = self._channels.get(name)
         return channel.first if channel is not None else 0
 
+    def last_of(self, name: bytes) -> int:
+        """The highest sequence known, 0 for none."""
+        channel = self._channels.get(name)
+        return channel.last if channel is not None else 0
+
     def find_time(self, name: bytes, timestamp_ns: int) -> tuple[int, int]:
         """A search by time.
 
