@@ -7,12 +7,14 @@ import sys
 from .checkout import PACKAGE, Import, imports, module_name, sources
 
 ERRORS, CONSTANTS, CLOCK = "errors", "constants", "clock"
-LEAVES = frozenset({ERRORS, CONSTANTS, CLOCK, "byte_buffer"})
+LITERALS = "literals"
+LEAVES = frozenset({ERRORS, CONSTANTS, CLOCK, LITERALS, "byte_buffer"})
 
 MAY_IMPORT: dict[str, frozenset[str]] = {
     ERRORS: frozenset(),
     CONSTANTS: frozenset(),
     CLOCK: frozenset({CONSTANTS}),
+    LITERALS: frozenset({CONSTANTS}),
     "byte_buffer": frozenset(),
     "protocol": frozenset({ERRORS, CONSTANTS, "byte_buffer"}),
     "stores": LEAVES | {"protocol"},

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nats_streaming.clock import duration_text
 from nats_streaming.constants import INT64_MAX, INT64_MIN, NS_PER_SECOND
-from nats_streaming.server.literals import (
+from nats_streaming.literals import (
     OUT_OF_RANGE,
     PARSE_ERROR,
     parse_bool,
