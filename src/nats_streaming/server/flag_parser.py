@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from nats_streaming.errors import ConfigError, quoted
 from nats_streaming import literals
+from nats_streaming.errors import ConfigError, quoted
 from nats_streaming.server.flag_table import BOOL, DURATION, FLAGS, INT, SIZE, Flag
 
 Value = str | int | bool
