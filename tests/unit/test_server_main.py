@@ -67,7 +67,7 @@ def test_what_is_wrong_before_and_after_the_log_exists(tmp_path: Path) -> None:
     assert re.fullmatch(
         r"\[\d+\] \[FTL\] STREAM: Failed to start: max channels limit cannot be negative \(-1\)\n", after.stderr
     )
-    pid_file = run("-T=false", "-P", str(tmp_path / "no" / "pid"))
+    pid_file = run("-T=false", "-p", "-1", "-P", str(tmp_path / "no" / "pid"))
     assert pid_file.returncode == 1
     assert "Could not write pidfile: open " in pid_file.stderr
 

@@ -1,4 +1,4 @@
-"""Assembles the server from its rooms, starts it, keeps it running until a signal, stops it in order."""
+"""The executable's life: one server, from its options to an exit status, kept running until a signal."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ import signal
 import sys
 from typing import Any
 
-from nats_streaming.clock import SystemClock
 from nats_streaming.errors import NatsServerError, StreamingError
-from nats_streaming.nats.embedded_options import EmbeddedOptions
 from nats_streaming.nats.server_process import NatsServerProcess
-from nats_streaming.server.banner import starting_lines
 from nats_streaming.server.options import Options
+from nats_streaming.server.state import EXIT_ABORTED, EXIT_FAILED, Failure
+from nats_streaming.server.streaming_server import StreamingServer
 
 _log = logging.getLogger("nats_streaming")
 
-EXIT_FAILED = 1
-EXIT_BUG = 2
 EXIT_TERMINATED = 128 + 15
 _GC_THRESHOLD = 100_000  # no garbage arises per message; what requests leave behind can wait
 
@@ -34,44 +31,18 @@ def run(options: Options) -> int:
     Returns:
         Exit status: 0 after SIGINT, 143 after SIGTERM, 1 when it could not start, 2 after SIGQUIT or a bug.
     """
-    from nats_streaming.streaming.nuid import new_nuid
-
-    for line in starting_lines(options, new_nuid().decode()):
-        _log.info("%s", line)
-    child: NatsServerProcess | None = None
+    server = StreamingServer(options)
     try:
-        if not options.nats_server_url:
-            child = NatsServerProcess(embedded_options(options))
-            # It starts while we import the rest.
-            child.spawn()
+        # The nats-server starts while we import the rest.
+        server.spawn()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_serve(options, child))
+            return runner.run(_serve(server))
     except StreamingError as error:
         if isinstance(error, NatsServerError):
             _log.critical("%s", error)
         else:
             _log.critical("Failed to start: %s", error)
         return EXIT_FAILED
-
-
-def embedded_options(options: Options) -> EmbeddedOptions:
-    """What the embedded nats-server is told."""
-    nats = options.nats
-    return EmbeddedOptions(
-        binary=nats.binary or None,
-        host=nats.host,
-        port=nats.port,
-        name=nats.name or None,
-        http_port=nats.http_port or None,
-        http_host=nats.host,
-        debug=nats.debug,
-        trace=nats.trace,
-        trace_verbose=nats.trace_verbose,
-        user=nats.user or None,
-        password=nats.password or None,
-        token=nats.token or None,
-        arguments=tuple(nats.child_arguments),
-    )
 
 
 def _loop_factory() -> Any:
@@ -82,29 +53,31 @@ def _loop_factory() -> Any:
     return uvloop.new_event_loop
 
 
-async def _serve(options: Options, child: NatsServerProcess | None) -> int:
-    from nats_streaming.server.streaming_server import StreamingServer
-
+async def _serve(server: StreamingServer) -> int:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_log_exception)
     stopped: asyncio.Future[int] = loop.create_future()
-
-    def on_bug(text: str) -> None:
-        _log.critical("%s", text)
-        _end(stopped, EXIT_BUG)
-
-    server = StreamingServer(options, child, SystemClock(), on_bug)
+    await server.start()
     try:
-        await server.start()
-        _install_signals(stopped, child)
+        _install_signals(stopped, server.nats.child)
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD, 20, 50)
-        status = await stopped
+        failed = loop.create_task(server.wait_failed(), name="wait for a failure")
+        ends: set[asyncio.Future[Any]] = {stopped, failed}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if failed.done():
+            return _on_failure(failed.result())
+        failed.cancel()
         _log.info("Shutting down.")
-        return status
+        return stopped.result()
     finally:
         await server.stop()
+
+
+def _on_failure(failure: Failure) -> int:
+    _log.critical("%s", failure.text)
+    return failure.exit_status
 
 
 def _install_signals(stopped: asyncio.Future[int], child: NatsServerProcess | None) -> None:
@@ -136,7 +109,7 @@ def _dump_and_die() -> None:
     import faulthandler
 
     faulthandler.dump_traceback()
-    os._exit(EXIT_BUG)
+    os._exit(EXIT_ABORTED)
 
 
 def _reopen_log() -> None:

@@ -1,158 +1,152 @@
-"""One streaming server in this process: store, engine, link and embedded nats-server, in their order."""
+"""One streaming server in this process: its life from prepared to stopped, for the executable and as a library.
+
+    prepare    embedded nats-server up                      a standby needs no more
+    activate   store locked and recovered, clients served   `service` does it
+    stop       the reverse
+
+What only serving needs is imported when it begins: the executable lets the nats-server start meanwhile.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from typing import TYPE_CHECKING, Self
 
-from nats_streaming.clock import Clock
-from nats_streaming.errors import NatsServerError
-from nats_streaming.nats.connection import NatsConnection
-from nats_streaming.nats.handshake import LinkOptions
-from nats_streaming.nats.server_process import NatsServerProcess
-from nats_streaming.nats.urls import ServerUrl, parse_server_urls
-from nats_streaming.server.banner import READY, recovered_line, store_lines, subject_lines
+from nats_streaming.clock import Clock, SystemClock
+from nats_streaming.server.banner import starting_lines
+from nats_streaming.server.nats_side import NatsSide
 from nats_streaming.server.options import Options
-from nats_streaming.server.pid_file import write_pid_file
-from nats_streaming.server.publish_loop import PublishLoop
-from nats_streaming.server.startup_check import refuse_second_server
-from nats_streaming.server.store_setup import open_configured_store, take_lock
-from nats_streaming.server.version import version_text
-from nats_streaming.stores.batch import ServerPut
-from nats_streaming.streaming.context import EngineOptions
-from nats_streaming.streaming.engine import Engine
-from nats_streaming.streaming.recovery import server_info
-from nats_streaming.streaming.subjects import new_server_info
+from nats_streaming.server.state import EXIT_ABORTED, Failure, ServerState
+from nats_streaming.streaming.nuid import new_nuid
+
+if TYPE_CHECKING:
+    from nats_streaming.server.service import Service
+    from nats_streaming.stores.api import Store
 
 _log = logging.getLogger("nats_streaming")
 
-_FLUSH_S = 10.0
-
 
 class StreamingServer:
-    """`start` returns when clients are served; `stop` leaves nothing running. Both once.
+    """`start` returns when clients are served; `stop` leaves nothing running. `async with` does both.
 
-    A later `start` needs a new object: what a store or a link has closed is not opened again.
+    A server is started once: what a store or a link has closed is not opened again. It installs no signal
+    handlers and changes no setting of the process.
+
+    Attributes:
+        options: a copy of what was given, with the port in use in place of -1.
+        server_id: NUID of this run.
+        store: None until `start`.
+        service: what serves clients, None while nothing does.
     """
 
-    def __init__(
-        self, options: Options, child: NatsServerProcess | None, clock: Clock, on_bug: Callable[[str], None]
-    ) -> None:
+    def __init__(self, options: Options, *, clock: Clock | None = None) -> None:
         """
         Args:
-            child: the embedded nats-server, perhaps spawned already; None connects to `nats_server_url`.
-            on_bug: called when the server cannot go on because of an error of ours.
+            options: checked by `start`.
+            clock: for tests; None takes the system's.
         """
-        self._on_bug = on_bug
-        self._options = options
-        self._child = child
-        self._clock = clock
-        self._link: NatsConnection | None = None
-        self._loop: PublishLoop | None = None
-        self._store = open_configured_store(options)
+        self.options = options
+        self.server_id = new_nuid().decode()
+        self.store: Store | None = None
+        self.service: Service | None = None
+        self._clock = clock or SystemClock()
+        self._nats = NatsSide(options)
+        self._state = ServerState.STANDALONE
+        self._failure: asyncio.Future[Failure] | None = None
+        self._stop_task: asyncio.Task[None] | None = None
+        self._is_spawned = False
+
+    @property
+    def state(self) -> ServerState:
+        return self._state
+
+    @property
+    def nats(self) -> NatsSide:
+        """The embedded nats-server, if there is one, and the way to it."""
+        return self._nats
+
+    # Starting.
+
+    def spawn(self) -> None:
+        """Begin to start the embedded nats-server; `start` goes on from there. May come before the event loop runs.
+
+        Raises:
+            NatsServerError: no usable binary, or it cannot be executed.
+        """
+        self._is_spawned = True
+        for line in starting_lines(self.options, self.server_id):
+            _log.info("%s", line)
+        self._nats.spawn()
 
     async def start(self) -> None:
-        """Bring everything up, in the original's order.
+        """Bring everything up. When this fails nothing is left running.
 
         Raises:
             NatsServerError, NatsLinkError, StoreError, ConfigError: why it cannot serve.
         """
-        options = self._options
-        if self._child is not None:
-            await self._child.start()
-            if options.pid_file:
-                write_pid_file(options.pid_file)
-        _log.info("Recovering the state...")
-        await take_lock(self._store, options)
-        recovered = await self._store.recover()
-        configured = new_server_info(options.cluster_id.encode(), options.discover_prefix.encode())
-        info, is_new = server_info(recovered, configured)
-        engine = Engine(
-            EngineOptions(
-                max_channels=options.limits.max_channels,
-                limits=options.limits.build(),
-                heartbeat_interval_ns=options.heartbeat_interval_ns,
-                heartbeat_timeout_ns=options.heartbeat_timeout_ns,
-                heartbeat_fail_count=options.heartbeat_fail_count,
-                replace_durable=options.replace_durable,
-                batch_max=options.io_batch_size,
-                trace=options.trace,
-            ),
-            self._store.capabilities,
-            info,
-            self._clock,
-        )
-        if recovered is not None:
-            engine.restore(recovered)
-        self._loop = loop = PublishLoop(engine, self._store, options.io_sleep_time_us, self._on_bug)
-        self._link = link = NatsConnection(
-            self._urls(),
-            engine.inlet,
-            self._link_options(),
-            on_chunk=loop.on_chunk,
-            on_connected=loop.on_connected,
-            on_disconnected=loop.on_disconnected,
-            on_writable=loop.on_writable,
-        )
-        loop.attach(link)
-        if self._child is not None:
-            self._child.on_restarted = link.retry_now
-        for subject, sid in [*engine.context.subjects.internal(), *engine.recovered_inboxes()]:
-            link.subscribe(subject, sid)
-        await link.connect()
-        if self._child is not None and link.info.server_id != self._child.server_id:
-            raise NatsServerError(
-                f"another NATS server answers at {self._child.client_url}, not the one that was started here"
-            )
-        _log.info("%s", recovered_line(None if recovered is None else len(recovered.channels)))
-        await refuse_second_server(engine, loop)
-        _log.debug("Did not detect another server instance")
-        if is_new:
-            engine.context.stage(ServerPut(info))
-        for subject, sid in engine.context.subjects.requests():
-            link.subscribe(subject, sid)
-        await link.flush(_FLUSH_S)
-        self._say_ready(engine)
-        engine.begin()
-        loop.kick()
+        self._failure = asyncio.get_running_loop().create_future()
+        try:
+            await self._prepare()
+            await self._activate()
+        except BaseException:
+            await self.stop()
+            raise
 
-    def _urls(self) -> list[ServerUrl]:
-        if self._child is not None:
-            return [self._child.client_url]
-        return parse_server_urls(self._options.nats_server_url)
+    async def _prepare(self) -> None:
+        from nats_streaming.server.store_setup import open_configured_store
 
-    def _link_options(self) -> LinkOptions:
-        nats = self._options.nats
-        return LinkOptions(
-            name=f"_NSS-{self._options.cluster_id}-general",
-            user=nats.user or None,
-            password=nats.password or None,
-            token=nats.token or None,
-            version=version_text(),
-            follow_discovered=self._child is None,
-        )
+        self.options.check()
+        if not self._is_spawned:
+            self.spawn()
+        self.store = open_configured_store(self.options)
+        await self._nats.start()
 
-    def _say_ready(self, engine: Engine) -> None:
-        info = engine.context.info
-        for line in subject_lines(
-            info.discovery.decode(),
-            info.publish.decode(),
-            info.subscribe.decode(),
-            info.subscription_close.decode(),
-            info.unsubscribe.decode(),
-            info.close.decode(),
-        ):
-            _log.debug("%s", line)
-        for line in store_lines(self._options, self._store.name):
-            _log.info("%s", line)
-        _log.info("%s", READY)
+    async def _activate(self) -> None:
+        from nats_streaming.server.service import Service
+
+        assert self.store is not None
+        self.service = Service(self.options, self.store, self._nats, self._clock, self._on_bug)
+        await self.service.activate()
+
+    # Failing.
+
+    def _on_bug(self, text: str) -> None:
+        self._fail(Failure(text, EXIT_ABORTED))
+
+    def _fail(self, failure: Failure) -> None:
+        assert self._failure is not None
+        if not self._failure.done():
+            self._state = ServerState.FAILED
+            self._failure.set_result(failure)
+
+    async def wait_failed(self) -> Failure:
+        """Return when the server, once started, cannot go on; `stop` is due then."""
+        assert self._failure is not None, "not started"
+        return await asyncio.shield(self._failure)
+
+    # Stopping.
 
     async def stop(self) -> None:
-        """Finish the batch in hand, then close the store, the link and the embedded nats-server."""
-        if self._loop is not None:
-            await self._loop.stop()
-        await self._store.close()
-        if self._link is not None:
-            await self._link.close()
-        if self._child is not None:
-            await self._child.stop()
+        """Finish the batch in hand, close the store, the link and the embedded nats-server. Idempotent."""
+        if self._stop_task is None:
+            self._stop_task = asyncio.get_running_loop().create_task(self._stop(), name="stop")
+        await asyncio.shield(self._stop_task)
+
+    async def _stop(self) -> None:
+        if self._state is not ServerState.FAILED:
+            self._state = ServerState.SHUTDOWN
+        if self.service is not None:
+            await self.service.stop()
+        if self.store is not None:
+            await self.store.close()
+        if self.service is not None:
+            await self.service.disconnect()
+        await self._nats.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
