@@ -51,24 +51,29 @@ class ConfigError(StreamingError):
     """What the operator configured cannot be used.
 
     Attributes:
+        text: what is wrong, without the place.
         option: name of the flag or configuration key at fault, "" if none is.
         file: configuration file it stands in, "" for the command line.
         line: line in that file, from 1; 0 means unknown.
+        column: character in that line, from 1; 0 means unknown.
     """
 
-    def __init__(self, text: str, *, option: str = "", file: str = "", line: int = 0) -> None:
+    def __init__(self, text: str, *, option: str = "", file: str = "", line: int = 0, column: int = 0) -> None:
         """
         Args:
             text: what is wrong and how to mend it, without the place.
             option: flag or configuration key, as the operator wrote it.
             file: path of the configuration file.
             line: line in the file, from 1; 0 means unknown.
+            column: character in the line, from 1; 0 means unknown.
         """
-        place = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
+        place = ":".join([file, *(str(number) for number in (line, column) if number)]) + ": " if file else ""
         super().__init__(place + text)
+        self.text = text
         self.option = option
         self.file = file
         self.line = line
+        self.column = column
 
 
 class NatsLinkError(StreamingError):

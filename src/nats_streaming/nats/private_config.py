@@ -34,7 +34,7 @@ class PrivateConfig:
 
     def write(self, text: str) -> None:
         """Replace the text; a child sees it when it reads `path` again."""
-        data = text.encode()
+        data = text.encode("utf-8", "surrogateescape")
         if self._memory >= 0:
             os.ftruncate(self._memory, 0)
             os.lseek(self._memory, 0, os.SEEK_SET)
