@@ -267,12 +267,11 @@ max_payload 1MB; max_connections: 64K
 write_deadline: "10s"
 server_tags: ['t:1', x:y, "z\x41\t"
   last ]
-PW: $2a$11$W2zko751KUvVy59mUTWmpOdWjpEm5qhcCZRd05GjI/sSOT.xtiHyG
 authorization {
   timeout: 1.5
   default_permissions { publish = ["a.>", 'b.*'], subscribe: { allow: [">"], deny: [c] } }
   users [
-    { user: a, password: $PW }
+    { user: a, password: $2a$11$W2zko751KUvVy59mUTWmpOdWjpEm5qhcCZRd05GjI/sSOT.xtiHyG }
     { user: $SOME_NAME, password: 'p$w#{}\' , permissions: { publish: x } },
   ]
 }
