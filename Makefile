@@ -21,7 +21,7 @@ BENCHES ?= $(filter-out bench/__init__.py bench/loadgen.py,$(wildcard bench/*.py
 # The sources as they are, and no bytecode beside them: nothing built ever lies in src/.
 PLAIN := PYTHONPATH=src PYTHONPYCACHEPREFIX=$(CURDIR)/build/pycache
 
-.PHONY: run setup test test-compiled test-plain check tidy operations interop faults bench docs ci clean
+.PHONY: run setup test test-compiled test-plain check tidy operations cli interop faults bench docs ci clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/nats-streaming-server $(ARGS)
@@ -32,7 +32,7 @@ setup: $(VENV)/equipped
 test: test-plain test-compiled
 
 test-compiled: $(VENV)/equipped
-	$(BIN)/python -m pytest tests/unit tests/tidy tests/conformance tests/operations tests/faults tests/interop $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/unit tests/tidy tests/conformance tests/operations tests/cli tests/faults tests/interop $(PYTEST_ARGS)
 
 test-plain: $(VENV)/equipped
 	$(PLAIN) $(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
@@ -43,7 +43,7 @@ check: $(VENV)/equipped
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --quiet tests/tidy
 
-tidy operations interop faults: $(VENV)/equipped
+tidy operations cli interop faults: $(VENV)/equipped
 	$(BIN)/python -m pytest tests/$@ $(PYTEST_ARGS)
 
 # Each measures, prints and judges nothing; its first lines say what the numbers mean.

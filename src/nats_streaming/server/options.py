@@ -117,7 +117,6 @@ class LogOptions:
         syslog: whether lines go to the local syslog.
         remote_syslog: URL of a syslog server; "" means none.
         format: `text` or `json`.
-        event_source: name in a Windows event log, which is not written: anything but "" is refused.
     """
 
     file: str = ""
@@ -127,7 +126,6 @@ class LogOptions:
     syslog: bool = False
     remote_syslog: str = ""
     format: str = "text"
-    event_source: str = ""
 
 
 @dataclass(slots=True)

@@ -130,6 +130,20 @@ class _Channel:
         return tail
 
 
+def decryptor(channel: bytes, master: bytes) -> Callable[[bytes], bytes]:
+    """What turns a stored payload of a channel, which must not be empty, into the one that was published.
+
+    Args:
+        channel: its name.
+        master: from `master_key`.
+
+    Returns:
+        A function; it raises CorruptionError where the key or the bytes are not those of the message, and
+        returns a payload with no marker as it is.
+    """
+    return _Channel(channel, master, AES, 0).decrypt
+
+
 class EncryptedStore:
     """See `stores.api.Store`. The segments it is given are the engine's: the inner store gets copies."""
 

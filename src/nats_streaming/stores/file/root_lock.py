@@ -12,6 +12,10 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from nats_streaming.errors import StoreError
 from nats_streaming.stores.file.file_io import FILE_MODE, Files
@@ -19,6 +23,19 @@ from nats_streaming.stores.file.file_io import FILE_MODE, Files
 FILE_NAME = ".rootdir.lck"
 _held: set[str] = set()
 _BUSY = {errno.EAGAIN, errno.EACCES, errno.EINTR, errno.ENOLCK}
+
+
+class DirectoryInUseError(StoreError):
+    """A server uses the directory.
+
+    Attributes:
+        process: its process ID, 0 when the system does not tell.
+    """
+
+    def __init__(self, directory: str, process: int) -> None:
+        whose = f"process {process}" if process else "another process"
+        super().__init__(f"{directory} is in use by {whose}, which holds the lock {FILE_NAME}")
+        self.process = process
 
 
 class RootLock:
@@ -63,6 +80,53 @@ class RootLock:
         if descriptor >= 0:
             _held.discard(os.path.realpath(self._path))
             os.close(descriptor)
+
+
+@contextmanager
+def kept_from_servers(directory: str) -> Iterator[None]:
+    """Share the lock with other readers, so that no server begins here meanwhile; writes nothing.
+
+    Without a lock file there is nothing to share: then no server of ours was ever here. The Go server takes
+    the lock in its FT mode only.
+
+    Raises:
+        DirectoryInUseError: a server has the lock.
+        StoreError: the lock file cannot be opened.
+    """
+    path = os.path.join(directory, FILE_NAME)
+    if os.path.realpath(path) in _held:
+        raise DirectoryInUseError(directory, os.getpid())
+    if os.name == "nt" or not os.path.exists(path):
+        yield
+        return
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StoreError(f"open {path}: {error.strerror}") from error
+    try:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _BUSY:
+                raise DirectoryInUseError(directory, _holder(descriptor)) from error
+            raise StoreError(f"lock {path}: {error.strerror}") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _holder(descriptor: int) -> int:
+    """The process that has the lock; 0 if the system does not tell, or tells in a way not known here."""
+    if sys.platform != "linux":
+        return 0
+    import fcntl
+
+    # struct flock: type, whence, start, length, process
+    asked = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
+    kind, _, _, _, process = struct.unpack("hhqqi4x", fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
+    return int(process) if kind != fcntl.F_UNLCK else 0
 
 
 def _lock(descriptor: int) -> None:

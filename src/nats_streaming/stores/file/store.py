@@ -28,6 +28,7 @@ from nats_streaming.stores.file.findings import CorruptMessageError, Finding, Se
 from nats_streaming.stores.file.journal import Journal
 from nats_streaming.stores.file.merge import merge
 from nats_streaming.stores.file.options import FileOptions
+from nats_streaming.stores.file.replay import recover_and_replay
 from nats_streaming.stores.file.root_files import RootFiles
 from nats_streaming.stores.file.unapplied import Unapplied
 from nats_streaming.stores.file.worker import Worker
@@ -125,19 +126,13 @@ class FileStore:
 
     def _recover(self) -> tuple[StoreState | None, list[Finding]]:
         """In the files thread: the channel files, then the journal over them."""
-        state = self._root.recover(replay_follows=self._journal.is_there())
-        replayed = 0
-        touched: set[bytes] = set()
-        for batch in self._journal.replay():
-            records = decode_batch(batch.payload)
-            self._root.apply(records)
-            touched.update(channel for record in records if (channel := getattr(record, "channel", None)) is not None)
-            replayed += 1
-        if replayed:
+        replayed = recover_and_replay(self._root, self._journal)
+        state = replayed.state
+        if replayed.batches:
             self._root.sync()
-            self._sync_all(touched)
+            self._sync_all(replayed.touched)
             state = self._root.state()
-            _log.info("Journal: %d batches of the last run were brought to the channel files", replayed)
+            _log.info("Journal: %d batches of the last run were brought to the channel files", replayed.batches)
         elif state is not None:
             self._root.settle(state)
         self._journal.cut(self._journal.last)
