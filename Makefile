@@ -32,7 +32,7 @@ setup: $(VENV)/equipped
 test: test-plain test-compiled
 
 test-compiled: $(VENV)/equipped
-	$(BIN)/python -m pytest tests/unit tests/tidy tests/conformance tests/operations tests/cli tests/faults tests/interop $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/unit tests/tidy tests/conformance tests/operations tests/cli tests/client tests/faults tests/interop $(PYTEST_ARGS)
 
 test-plain: $(VENV)/equipped
 	$(PLAIN) $(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)

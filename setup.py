@@ -13,6 +13,7 @@ COMPILED = [
     "byte_buffer",
     "protocol.protobuf",
     "protocol.nats_reader",
+    "protocol.client_messages",
     "protocol.stan_messages",
     "stores.segment",
     "stores.file.record",

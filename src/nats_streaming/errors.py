@@ -7,7 +7,16 @@
     │   └── CorruptionError  stored bytes are not what was written
     ├── ConfigError          a flag, an option or a file is wrong: the operator mends it
     ├── NatsLinkError        no usable link to NATS: refused, unreachable, not authorized
-    └── NatsServerError      the embedded nats-server did not start or does not stay up
+    ├── NatsServerError      the embedded nats-server did not start or does not stay up
+    └── ClientError          what the Python client raises, nats_streaming.client
+        ├── ConnectError         connecting failed, or the server refused the client ID
+        ├── NoResponse           a request of the client was not answered in time
+        ├── ConnectionLost       the connection is gone and is not to be resumed
+        ├── ConnectionClosed     the connection was closed by this program
+        ├── PublishError         a message was not stored; carries its guid
+        │   └── AckTimeout       nobody knows whether it was stored: no ack in time
+        └── SubscriptionError    the server refused to subscribe, unsubscribe or close a subscription
+            └── SubscriptionClosed   it is closed: no message can be taken from it or acked
 
 Any other exception is a bug. It must never be answered to a client as a request error.
 """
@@ -82,6 +91,62 @@ class NatsLinkError(StreamingError):
 
 class NatsServerError(StreamingError):
     """The embedded nats-server could not be started; the process exits with status 1."""
+
+
+class ClientError(StreamingError):
+    """Base of what the Python client raises."""
+
+
+class ConnectError(ClientError):
+    """Connecting failed: NATS or the streaming server is not there, or refused this client."""
+
+
+class NoResponse(ClientError):
+    """A request was not answered in time, or nobody listens for it.
+
+    Attributes:
+        no_responders: True when NATS said that nobody listens: the streaming server is not there.
+    """
+
+    def __init__(self, text: str, *, no_responders: bool = False) -> None:
+        super().__init__(text)
+        self.no_responders = no_responders
+
+
+class ConnectionLost(ClientError):
+    """The connection to the streaming server is gone, and the client was told not to resume it, or for how long."""
+
+
+class ConnectionClosed(ClientError):
+    """The connection was closed by this program; nothing can be sent over it any more."""
+
+
+class PublishError(ClientError):
+    """A message was not acknowledged by the server.
+
+    Attributes:
+        guid: the message's ID, which the server's log names, too.
+        channel: where it was to go.
+        text: the server's words, or ours.
+    """
+
+    def __init__(self, guid: str, channel: str, text: str) -> None:
+        super().__init__(f"publish to {quoted(channel)}, guid {guid}: {text}")
+        self.guid = guid
+        self.channel = channel
+        self.text = text
+
+
+class AckTimeout(PublishError):
+    """No ack came in time. The message may be stored or not: publishing it again may store it twice."""
+
+
+class SubscriptionError(ClientError):
+    """The server refused to make, unsubscribe or close a subscription; the text is the server's."""
+
+
+class SubscriptionClosed(SubscriptionError):
+    """The subscription is closed: no message can be taken from it or acked."""
 
 
 class ReplyText:

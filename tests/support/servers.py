@@ -46,7 +46,12 @@ class ServerProcess:
     """One `nats-streaming-server` process on a free loopback port, its log in a temporary file."""
 
     def __init__(
-        self, *arguments: str, port: int | None = None, external: bool = False, listens_by_file: bool = False
+        self,
+        *arguments: str,
+        port: int | None = None,
+        external: bool = False,
+        listens_by_file: bool = False,
+        program: str | None = None,
     ) -> None:
         """
         Args:
@@ -54,7 +59,9 @@ class ServerProcess:
             port: client port of the embedded NATS server; None picks a free one.
             external: True when `arguments` hold `-ns URL` and nothing is embedded.
             listens_by_file: True when a configuration file says where to listen, so no flag may; `port` is that port.
+            program: another executable than the one under test, for instance the Go server's.
         """
+        self.program = program
         self.port = port or free_port()
         self.external = external
         self.listens_by_file = listens_by_file
@@ -77,7 +84,7 @@ class ServerProcess:
         already = self.log().count("Streaming Server is ready")
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [executable(), *listen, *self.arguments],
+                [self.program or executable(), *listen, *self.arguments],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

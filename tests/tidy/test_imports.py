@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "stores": LEAVES | {"protocol"},
     "streaming": LEAVES | {"protocol", "stores"},
     "nats": LEAVES | {"protocol"},
-    "client": LEAVES | {"protocol"},
+    "client": LEAVES | {"protocol", "nats"},
     "monitor": LEAVES,
     "server": LEAVES | {"protocol", "stores", "streaming", "nats", "monitor"},
     "toolbox": LEAVES | {"protocol", "client"},
@@ -37,6 +37,7 @@ SANS_IO = ("byte_buffer", "protocol", "streaming")
 IO_MODULES = frozenset({"asyncio", "os", "select", "selectors", "signal", "socket", "ssl", "subprocess", "threading"})
 
 OTHER_DISTRIBUTIONS = {
+    "nats": frozenset({"client"}),
     "uvloop": frozenset({"server"}),
     "cryptography": frozenset({"stores"}),
     "pytest": frozenset({"testing"}),

@@ -62,12 +62,14 @@ class NatsConnection:
         on_connected: Callable[[], None] = _nothing,
         on_disconnected: Callable[[str | None], None] = _nothing_of,
         on_writable: Callable[[bool], None] = _nothing_of,
+        logger: logging.Logger = _logger,
     ) -> None:
         """
         Args:
             urls: at least one address, tried in this order.
             sink: gets every message.
             options: name, credentials, times.
+            logger: where losses and reconnects are told.
         """
         if not urls:
             raise ValueError("a NatsConnection needs at least one URL")
@@ -75,6 +77,7 @@ class NatsConnection:
         self.on_link_writable = on_writable
         self._on_connected = on_connected
         self._on_disconnected = on_disconnected
+        self._logger = logger
         self._sink = sink
         self._options = options
         self._configured = list(urls)
@@ -133,7 +136,9 @@ class NatsConnection:
             except OSError as error:
                 if not isinstance(error, ConnectionRefusedError):
                     details.append(f"{url.address}: {error.strerror or error}")
-                _logger.debug("connection %s cannot reach NATS Server at %s: %s", self._name, quoted(str(url)), error)
+                self._logger.debug(
+                    "connection %s cannot reach NATS Server at %s: %s", self._name, quoted(str(url)), error
+                )
             else:
                 return
         if refusal is not None:
@@ -194,7 +199,7 @@ class NatsConnection:
         link, self._link, self._transport = self._link, None, None
         if link is not None:
             await link.close(timeout_s)
-        _logger.debug("connection %s has been closed", self._name)
+        self._logger.debug("connection %s has been closed", self._name)
 
     # What the link calls; on_link_chunk and on_link_writable are set in __init__.
 
@@ -203,9 +208,9 @@ class NatsConnection:
             return
         self._link = self._transport = None
         if reason is None:
-            _logger.debug("connection %s has been disconnected", self._name)
+            self._logger.debug("connection %s has been disconnected", self._name)
         else:
-            _logger.error("connection %s has been disconnected: %s", self._name, reason)
+            self._logger.error("connection %s has been disconnected: %s", self._name, reason)
         if self._closing:
             return
         self._reported.clear()
@@ -218,7 +223,7 @@ class NatsConnection:
 
     def on_link_error(self, link: Link, text: bytes) -> None:
         error = str(link_error(text))
-        _logger.error("Asynchronous error on connection %s: %s", self._options.name, error)
+        self._logger.error("Asynchronous error on connection %s: %s", self._options.name, error)
         if not is_permissions_violation(text):
             link.remember_error(error)
             if error == "nats: stale connection":
@@ -262,7 +267,9 @@ class NatsConnection:
                 except (NatsLinkError, OSError) as error:
                     self._report_failure(url, error)
                     continue
-                _logger.info("connection %s reconnected to NATS Server at %s", self._name, quoted(str(self._current)))
+                self._logger.info(
+                    "connection %s reconnected to NATS Server at %s", self._name, quoted(str(self._current))
+                )
                 return
             await self._wait_to_retry()
 
@@ -280,7 +287,7 @@ class NatsConnection:
         if text in self._reported:
             return
         self._reported.add(text)
-        _logger.log(logging.ERROR if isinstance(error, NatsLinkError) else logging.DEBUG, "%s", text)
+        self._logger.log(logging.ERROR if isinstance(error, NatsLinkError) else logging.DEBUG, "%s", text)
 
     def _learn(self, link: Link) -> None:
         """Take over what the server's INFO says: payload limit and the addresses of its cluster."""

@@ -66,8 +66,8 @@ def parse_server_urls(value: str) -> list[ServerUrl]:
         if len(parts) != 2:
             raise ConfigError(f"malformed url: {value}")
         split_host_port(parts[1].partition("/")[0])  # here the port is obligatory
-        return [_parse_url(value)]
-    urls = [_parse_url(part.strip()) for part in value.split(",") if part.strip()]
+        return [parse_server_url(value)]
+    urls = [parse_server_url(part.strip()) for part in value.split(",") if part.strip()]
     if not urls:
         raise ConfigError(f"malformed url: {value}")
     return urls
@@ -141,8 +141,12 @@ def is_ip_address(host: str) -> bool:
     return False
 
 
-def _parse_url(text: str) -> ServerUrl:
-    """One URL, scheme and port optional. An error text shows no user information."""
+def parse_server_url(text: str) -> ServerUrl:
+    """One address, scheme and port optional. An error text shows no user information.
+
+    Raises:
+        ConfigError: it cannot be understood.
+    """
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "nats", text
