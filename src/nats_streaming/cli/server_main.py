@@ -10,8 +10,15 @@ from __future__ import annotations
 
 import sys
 
-from nats_streaming.errors import ConfigError
-from nats_streaming.server.flags import SHOW_HELP, SHOW_VERSION, read_command_line
+from nats_streaming.errors import ConfigError, NatsServerError
+from nats_streaming.server.flags import (
+    SHOW_HELP,
+    SHOW_TLS_HELP,
+    SHOW_VERSION,
+    TEST_CONFIG,
+    read_command_line,
+)
+from nats_streaming.server.options import Options
 
 _FAILED = 1
 
@@ -29,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
         command = read_command_line(sys.argv[1:] if arguments is None else arguments)
     except ConfigError as error:
         print(error, file=sys.stderr)
-        print("run 'nats-streaming-server -help' for the flags and their values", file=sys.stderr)
+        if error.option and not error.file:
+            print("run 'nats-streaming-server -help' for the flags and their values", file=sys.stderr)
         return _FAILED
     if command.action == SHOW_VERSION:
         from nats_streaming.server.version import version_line
@@ -41,6 +49,10 @@ def main(arguments: list[str] | None = None) -> int:
 
         print(help_text())
         return 0
+    if command.action == SHOW_TLS_HELP:
+        return _show_tls_help(command.options)
+    if command.action == TEST_CONFIG:
+        return _test_config(command.options)
 
     import logging
 
@@ -57,10 +69,38 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         logging.getLogger(STREAMING_LOGGER).critical("Failed to start: %s", error)
         return _FAILED
+    for warning in options.warnings:
+        logging.getLogger(STREAMING_LOGGER).warning("%s", warning)
 
     from nats_streaming.server.app import run
 
     return run(options)
+
+
+def _test_config(options: Options) -> int:
+    """Say whether a server could start with this configuration, without starting one."""
+    from nats_streaming.server.config_check import check_config
+
+    for warning in options.warnings:
+        print(warning, file=sys.stderr)
+    try:
+        check_config(options)
+    except (ConfigError, NatsServerError) as error:
+        print(error, file=sys.stderr)
+        return _FAILED
+    print(f"nats-streaming-server: configuration file {options.nats.config_name} is valid")
+    return 0
+
+
+def _show_tls_help(options: Options) -> int:
+    from nats_streaming.server.config_check import tls_help
+
+    try:
+        print(tls_help(options))
+    except NatsServerError as error:
+        print(error, file=sys.stderr)
+        return _FAILED
+    return 0
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 
 from nats_streaming.constants import TRACE
 from nats_streaming.errors import ConfigError
@@ -39,15 +40,23 @@ class ChildLog:
         client_address: host as configured and port as bound; None before it listens.
         http_address: the same of its monitoring; None if it has none.
         server_id: its ID, as INFO shows it.
+        config_places: where each line of its configuration comes from; replaced when that is.
         fatal: text of its fatal line, "" if it had none.
         output: the first lines that were not log lines; how it ends before it has a logger.
     """
 
-    def __init__(self, config_path: str = "", config_name: str = "", hide_monitor: bool = False) -> None:
+    def __init__(
+        self,
+        config_path: str = "",
+        config_name: str = "",
+        hide_monitor: bool = False,
+        config_places: Sequence[str] = (),
+    ) -> None:
         """
         Args:
             config_path: private path of the configuration, never to be shown.
             config_name: what to show instead; "" leaves out the line that names the file.
+            config_places: what to show for each of its lines, beginning with the first.
             hide_monitor: the monitoring is for us alone: its line is for debugging.
         """
         self.is_ready = False
@@ -58,6 +67,8 @@ class ChildLog:
         self.output: list[str] = []
         self._config_path = config_path
         self._config_name = config_name
+        self.config_places = config_places
+        self._config_line = re.compile(rf"{re.escape(config_path)}:(\d+)(?::\d+)?")
         self._hide_monitor = hide_monitor
         self._rest = b""
         self._level = logging.ERROR
@@ -82,6 +93,7 @@ class ChildLog:
         match = _LINE.fullmatch(line)
         text = (line if match is None else match[2]).decode("utf-8", "replace")
         if self._config_path:
+            text = self._config_line.sub(self._place, text)
             text = text.replace(self._config_path, self._config_name or "NATS options")
         if text.startswith((_USING_FILE, "Reloaded server configuration (")):
             text = text.partition(" (sha256")[0]  # a digest of a text that may hold passwords
@@ -98,6 +110,11 @@ class ChildLog:
                 _logger.error("%s", text)  # fatal for the child, not for us
             return
         _logger.log(self._shown_level(level, text), "%s", text)
+
+    def _place(self, match: re.Match[str]) -> str:
+        """Where in the operator's files a line of the configuration comes from."""
+        line = int(match[1]) if len(match[1]) < 10 else 0
+        return self.config_places[line - 1] if 0 < line <= len(self.config_places) else match[0]
 
     def _shown_level(self, level: int, text: str) -> int:
         """Learn from a line; its level as shown, some being of no interest to an operator."""

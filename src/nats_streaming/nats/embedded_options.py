@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nats_streaming.constants import DEFAULT_NATS_HOST, DEFAULT_NATS_PORT
+from nats_streaming.nats.config.quoting import quote_value
 
 RANDOM_PORT = -1
 
@@ -44,6 +45,9 @@ class EmbeddedOptions:
     token: str | None = None
     """With any of the three, the `authorization` of `config_text` is replaced."""
 
+    ports_file_dir: str = ""
+    """Where it writes the ports it listens on, into a file of its own name; "" is nowhere."""
+
     arguments: Sequence[str] = ()
     """Further nats-server arguments as they are; they must not hold secrets."""
 
@@ -52,6 +56,9 @@ class EmbeddedOptions:
 
     config_name: str = ""
     """What to call `config_text` in log lines and errors: the path of the user's file."""
+
+    config_places: Sequence[str] = ()
+    """For each line of `config_text` where it stands in the user's files, as `file:line:column`."""
 
     max_pending_bytes: int = 256 * 1024 * 1024
     """What nats-server holds for a slow client before it cuts it (`max_pending`; its default is 64 MiB).
@@ -73,6 +80,7 @@ def server_arguments(options: EmbeddedOptions, config_path: str) -> list[str]:
         ("-a", options.host),
         ("-p", options.port),
         ("-m", options.http_port),
+        ("-ports_file_dir", options.ports_file_dir),
     ):
         if value is not None and value != "":
             arguments += [flag, str(value)]
@@ -100,12 +108,6 @@ def server_config(options: EmbeddedOptions) -> str:
     if fields:
         text += f"authorization {{ {', '.join(fields)} }}\n"
     return text
-
-
-def quote_value(text: str) -> str:
-    """A string in NATS configuration grammar."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") + '"'
 
 
 def bracketed(host: str) -> str:

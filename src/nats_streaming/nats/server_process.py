@@ -13,7 +13,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from nats_streaming.constants import NATS_START_TIMEOUT_NS, NS_PER_SECOND
@@ -190,6 +190,10 @@ class NatsServerProcess:
         """The ID in its INFO; another one there means that another server answers at our address."""
         return "" if self._run is None else self._run.log.server_id
 
+    def write_ports_to(self, directory: str) -> None:
+        """Have it list its ports in a file there; before `spawn`."""
+        self._options.ports_file_dir = directory
+
     def spawn(self) -> None:
         """Start the process without waiting for it to be ready.
 
@@ -251,11 +255,12 @@ class NatsServerProcess:
                 run.kill()
         self._close_config()
 
-    def reload(self, config_text: str | None = None) -> None:
+    def reload(self, config_text: str | None = None, config_places: Sequence[str] = ()) -> None:
         """Have the running nats-server read its configuration again; its log tells the outcome.
 
         Args:
             config_text: takes the place of `EmbeddedOptions.config_text`; None keeps that.
+            config_places: belongs to it.
 
         Raises:
             NatsServerError: it does not run, or this system has no signal for it.
@@ -264,6 +269,7 @@ class NatsServerProcess:
             raise NatsServerError("the nats-server is not running")
         if config_text is not None:
             self._options.config_text = config_text
+            self._options.config_places = self._run.log.config_places = config_places
         self._config.write(server_config(self._options))
         if sys.platform != "win32":
             self._run.process.send_signal(signal.SIGHUP)
@@ -275,7 +281,7 @@ class NatsServerProcess:
         options = self._options
         arguments = [self._binary, *server_arguments(options, self._config.path)]
         hide_monitor = options.http_port == RANDOM_PORT or self._run is not None
-        log = ChildLog(self._config.path, options.config_name, hide_monitor)
+        log = ChildLog(self._config.path, options.config_name, hide_monitor, options.config_places)
         try:
             return _Run(ChildProcess(arguments, self._config.inherited, watchdog=self._watchdog), log)
         except (OSError, subprocess.SubprocessError) as error:

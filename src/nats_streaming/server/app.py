@@ -10,8 +10,7 @@ import signal
 import sys
 from typing import Any
 
-from nats_streaming.errors import NatsServerError, StreamingError
-from nats_streaming.nats.server_process import NatsServerProcess
+from nats_streaming.errors import ConfigError, NatsServerError, StreamingError
 from nats_streaming.server.options import Options
 from nats_streaming.server.state import EXIT_ABORTED, EXIT_FAILED, Failure
 from nats_streaming.server.streaming_server import StreamingServer
@@ -59,7 +58,7 @@ async def _serve(server: StreamingServer) -> int:
     stopped: asyncio.Future[int] = loop.create_future()
     await server.start()
     try:
-        _install_signals(stopped, server.nats.child)
+        _install_signals(stopped, server)
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD, 20, 50)
@@ -80,7 +79,7 @@ def _on_failure(failure: Failure) -> int:
     return failure.exit_status
 
 
-def _install_signals(stopped: asyncio.Future[int], child: NatsServerProcess | None) -> None:
+def _install_signals(stopped: asyncio.Future[int], server: StreamingServer) -> None:
     """From here on signals mean what the original's mean; before, they end the process."""
     if sys.platform == "win32":
         signal.signal(signal.SIGINT, lambda *_: _end(stopped, 0))
@@ -91,7 +90,7 @@ def _install_signals(stopped: asyncio.Future[int], child: NatsServerProcess | No
     loop.add_signal_handler(signal.SIGQUIT, _dump_and_die)
     loop.add_signal_handler(signal.SIGUSR1, _reopen_log)
     loop.add_signal_handler(signal.SIGUSR2, lambda: None)
-    loop.add_signal_handler(signal.SIGHUP, _reload, child)
+    loop.add_signal_handler(signal.SIGHUP, _reload, server)
 
 
 def _end(stopped: asyncio.Future[int], status: int) -> None:
@@ -118,11 +117,19 @@ def _reopen_log() -> None:
     reopen()
 
 
-def _reload(child: NatsServerProcess | None) -> None:
+def _reload(server: StreamingServer) -> None:
+    """Let the embedded nats-server have what the file says now; what streaming was told at its start stays."""
+    child, options = server.nats.child, server.options
     if child is None:
         _log.warning("Reload supported only for embedded NATS Server's configuration")
         return
+    if not options.nats.config_name:
+        _log.error("Reload: can only reload config when a file is provided using -c or --config")
+        return
+    from nats_streaming.server.config import reread_nats_text
+
     try:
-        child.reload()
-    except NatsServerError as error:
+        reread_nats_text(options)
+        child.reload(options.nats.config_text, options.nats.config_places)
+    except (ConfigError, NatsServerError) as error:
         _log.error("Reload: %s", error)

@@ -60,7 +60,7 @@ def parse_arguments(arguments: list[str]) -> tuple[list[GivenFlag], list[str]]:
             break
         name, equals, text = word[2 if word[1] == "-" else 1 :].partition("=")
         if not name or name[0] == "-":
-            raise ConfigError(f"bad flag syntax: {word}")
+            raise ConfigError(f"bad flag syntax: {word}", option=word)
         flag = FLAGS.get(name)
         if flag is None:
             raise ConfigError(f"flag provided but not defined: -{name}{_did_you_mean(name)}", option=name)

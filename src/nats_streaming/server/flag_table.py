@@ -54,6 +54,10 @@ def _later(names: str, kind: str, default: str, text: str) -> Flag:
 
 VERSION: Final = Flag(("v", "version"), BOOL, "Print the version and exit")
 HELP: Final = Flag(("h", "help"), BOOL, "Print this text and exit")
+HELP_TLS: Final = Flag(("help_tls",), BOOL, "Print what nats-server says of TLS options and exit")
+CONFIG: Final = Flag(("c", "config"), STRING, "Configuration file, for NATS and streaming")
+STAN_CONFIG: Final = Flag(("sc", "stan_config"), STRING, "Configuration file for streaming; alone, for NATS, too")
+TEST: Final = Flag(("t",), BOOL, "Test the configuration file and exit")
 
 _SERVER: Final = (
     _set("cid cluster_id", STRING, "cluster_id", "test-cluster", "Cluster ID: what clients ask for"),
@@ -68,7 +72,7 @@ _SERVER: Final = (
         "mi max_inactivity", DURATION, "limits.max_inactivity_ns", "0", "Delete channels unused for so long, 0 is never"
     ),
     _set("ns nats_server", STRING, "nats_server_url", "", "Use NATS at this URL, or these, instead of embedding one"),
-    _later("sc stan_config", STRING, "", "Configuration file of the streaming server"),
+    STAN_CONFIG,
     _set("hbi hb_interval", DURATION, "heartbeat_interval_ns", "30s", "Pause between heartbeats to a client"),
     _set("hbt hb_timeout", DURATION, "heartbeat_timeout_ns", "10s", "How long to wait for a heartbeat's reply"),
     _set("hbf hb_fail_count", INT, "heartbeat_fail_count", "10", "Failed heartbeats a client survives"),
@@ -82,7 +86,7 @@ _SERVER: Final = (
     _set("io_sleep_time", INT, "io_sleep_time_us", "0", "Microseconds to wait for more messages to commit"),
 )
 
-_CLUSTERING: Final = (
+CLUSTERING: Final = (
     _later("clustered", BOOL, "false", "Run as a node of a replicated cluster"),
     _later("cluster_node_id", STRING, "", "ID of this node"),
     _later("cluster_bootstrap", BOOL, "false", "Start a new cluster with this node as its leader"),
@@ -133,10 +137,10 @@ _SQL_STORE: Final = (
 )
 
 _STREAMING_TLS: Final = (
-    _later("secure", BOOL, "false", "Use TLS to reach NATS"),
-    _later("tls_client_key", STRING, "", "Key of our client certificate"),
-    _later("tls_client_cert", STRING, "", "Our client certificate"),
-    _later("tls_client_cacert", STRING, "", "Certificate authority of the NATS server"),
+    _set("secure", BOOL, "link.secure", "false", "Refuse a NATS server without TLS"),
+    _set("tls_client_key", STRING, "link.client_key", "", "Key of our client certificate"),
+    _set("tls_client_cert", STRING, "link.client_cert", "", "Our client certificate"),
+    _set("tls_client_cacert", STRING, "link.client_ca", "", "Certificate authority of the NATS server"),
 )
 
 _STREAMING_LOG: Final = (
@@ -153,10 +157,10 @@ _NATS: Final = (
     _set("P pid", STRING, "pid_file", "", "File to write the process ID to"),
     _set("m http_port", INT, "nats.http_port", "0", "Port for monitoring over HTTP, 0 is none"),
     _later("ms https_port", INT, "0", "Port for monitoring over HTTPS"),
-    _later("c config", STRING, "", "Configuration file"),
-    _later("t", BOOL, "false", "Test the configuration file"),
+    CONFIG,
+    TEST,
     _pass_on("client_advertise", STRING, "Address told to other servers' clients"),
-    _later("ports_file_dir", STRING, "", "Directory for a file that lists the ports in use"),
+    _set("ports_file_dir", STRING, "ports_file_dir", "", "Directory for a file that lists the ports in use"),
     _set(
         "nats_server_binary", STRING, "nats.binary", "", "The nats-server to embed (NATS_STREAMING_NATS_SERVER_BINARY)"
     ),
@@ -189,11 +193,11 @@ _AUTHORIZATION: Final = (
 )
 
 _NATS_TLS: Final = (
-    _later("tls", BOOL, "false", "Require TLS of NATS clients"),
-    _later("tlscert", STRING, "", "Server certificate"),
-    _later("tlskey", STRING, "", "Key of the server certificate"),
-    _later("tlsverify", BOOL, "false", "Require TLS and a client certificate"),
-    _later("tlscacert", STRING, "", "Certificate authority of clients"),
+    _pass_on("tls", BOOL, "Require TLS of NATS clients; false turns it off again"),
+    _pass_on("tlscert", STRING, "Server certificate"),
+    _pass_on("tlskey", STRING, "Key of the server certificate"),
+    _pass_on("tlsverify", BOOL, "Require TLS and a client certificate"),
+    _pass_on("tlscacert", STRING, "Certificate authority of clients"),
 )
 
 _NATS_CLUSTER: Final = (
@@ -209,12 +213,12 @@ _COMMON: Final = (
     _pass_on("profile", INT, "Port for profiling the embedded NATS"),
     HELP,
     VERSION,
-    _later("help_tls", BOOL, "false", "Print what is to know about TLS"),
+    HELP_TLS,
 )
 
 SECTIONS: Final[tuple[tuple[str, tuple[Flag, ...]], ...]] = (
     ("Streaming Server Options", _SERVER),
-    ("Streaming Server Clustering Options", _CLUSTERING),
+    ("Streaming Server Clustering Options", CLUSTERING),
     ("Streaming Server File Store Options", _FILE_STORE),
     ("Streaming Server SQL Store Options", _SQL_STORE),
     ("Streaming Server TLS Options", _STREAMING_TLS),

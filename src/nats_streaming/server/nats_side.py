@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from nats_streaming.errors import NatsServerError
+from nats_streaming.errors import ConfigError, NatsServerError
 from nats_streaming.nats.embedded_options import EmbeddedOptions
 from nats_streaming.nats.server_process import NatsServerProcess
 from nats_streaming.nats.urls import ServerUrl, parse_server_urls
-from nats_streaming.server.options import Options
+from nats_streaming.server.options import LinkSecurity, Options
 from nats_streaming.server.pid_file import write_pid_file
 
 if TYPE_CHECKING:
     from nats_streaming.nats.connection import NatsConnection
     from nats_streaming.nats.handshake import LinkOptions
     from nats_streaming.protocol.nats_reader import MessageSink
+    from nats_streaming.server.ports_file import PortsFile
 
 
 class NatsSide:
@@ -29,15 +30,23 @@ class NatsSide:
         self.child = None if options.nats_server_url else NatsServerProcess(embedded_options(options))
         self._options = options
         self._connections: list[NatsConnection] = []
+        self._ports_file: PortsFile | None = None
 
     def spawn(self) -> None:
         """Let the embedded nats-server start while we do something else.
 
         Raises:
             NatsServerError: no usable binary, or it cannot be executed.
+            ConfigError: there is no directory for the ports file.
         """
-        if self.child is not None:
-            self.child.spawn()
+        if self.child is None:
+            return
+        if self._options.ports_file_dir:
+            from nats_streaming.server.ports_file import PortsFile
+
+            self._ports_file = PortsFile(self._options.ports_file_dir)
+            self.child.write_ports_to(self._ports_file.nats_directory)
+        self.child.spawn()
 
     async def start(self) -> None:
         """Have NATS ready for connections, so far as that is ours.
@@ -52,6 +61,8 @@ class NatsSide:
         self.child.on_restarted = self._retry_all
         if self._options.pid_file:
             write_pid_file(self._options.pid_file)
+        if self._ports_file is not None:
+            await self._ports_file.write()
 
     def connection(self, suffix: str, sink: MessageSink, **callbacks: Callable[..., None]) -> NatsConnection:
         """A connection, not yet connected; whoever asked for it closes it.
@@ -98,25 +109,48 @@ class NatsSide:
         """Stop the embedded nats-server. Idempotent."""
         if self.child is not None:
             await self.child.stop()
+        if self._ports_file is not None:
+            self._ports_file.remove()
 
 
 def embedded_options(options: Options) -> EmbeddedOptions:
-    """What the embedded nats-server is told."""
+    """What the embedded nats-server is told.
+
+    With a configuration file it hears of other things what the file says, so that a reload can change them, and of
+    flags only those that were given.
+    """
     nats = options.nats
+    arguments = list(nats.child_arguments)
+    if not nats.config_name:
+        return EmbeddedOptions(
+            binary=nats.binary or None,
+            host=nats.host,
+            port=nats.port,
+            name=nats.name or None,
+            http_port=nats.http_port or None,
+            http_host=nats.http_host or nats.host,
+            debug=nats.debug,
+            trace=nats.trace,
+            trace_verbose=nats.trace_verbose,
+            user=nats.user or None,
+            password=nats.password or None,
+            token=nats.token or None,
+            arguments=tuple(arguments),
+        )
+    for name, flag in (("debug", "D"), ("trace", "V"), ("trace_verbose", "VV")):
+        if name in nats.flagged:
+            arguments.append(f"-{flag}={'true' if getattr(nats, name) else 'false'}")
     return EmbeddedOptions(
         binary=nats.binary or None,
-        host=nats.host,
-        port=nats.port,
-        name=nats.name or None,
+        host=nats.host if "host" in nats.flagged else None,
+        port=nats.port if "port" in nats.flagged else None,
+        name=nats.name if "name" in nats.flagged else None,
         http_port=nats.http_port or None,
-        http_host=nats.host,
-        debug=nats.debug,
-        trace=nats.trace,
-        trace_verbose=nats.trace_verbose,
-        user=nats.user or None,
-        password=nats.password or None,
-        token=nats.token or None,
-        arguments=tuple(nats.child_arguments),
+        http_host=nats.http_host or nats.host,
+        arguments=tuple(arguments),
+        config_text=nats.config_text,
+        config_name=nats.config_name,
+        config_places=nats.config_places,
     )
 
 
@@ -126,16 +160,34 @@ def link_options(options: Options, suffix: str) -> LinkOptions:
     Args:
         options: of the streaming server.
         suffix: what the connection is for.
+
+    Raises:
+        ConfigError: it asks for what our link cannot do yet.
     """
     from nats_streaming.nats.handshake import LinkOptions
     from nats_streaming.server.version import version_text
 
-    nats = options.nats
+    nats, link = options.nats, options.link
+    _refuse_what_is_to_come(link)
     return LinkOptions(
         name=f"_NSS-{options.cluster_id}-{suffix}",
-        user=nats.user or None,
-        password=nats.password or None,
-        token=nats.token or None,
+        user=nats.user or link.user or None,
+        password=nats.password or link.password or None,
+        token=nats.token or link.token or None,
         version=version_text(),
         follow_discovered=bool(options.nats_server_url),
     )
+
+
+def _refuse_what_is_to_come(link: LinkSecurity) -> None:
+    """A link that leaves out the security it was asked for must not be made."""
+    wanted = [
+        name
+        for name in (
+            "secure", "client_cert", "client_key", "client_ca", "server_name", "insecure",
+            "credentials", "nkey_seed_file",
+        )
+        if getattr(link, name)
+    ]  # fmt: skip
+    if wanted:
+        raise ConfigError(f"not available in this version yet, for our own link to NATS: {', '.join(wanted)}")

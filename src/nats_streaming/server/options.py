@@ -34,6 +34,7 @@ class NatsOptions:
     Attributes:
         host: address the embedded server listens on.
         port: its client port; -1 means any free one.
+        http_host: address of the monitoring; "" is `host`.
         http_port: monitoring port; 0 means none, -1 any free one.
         https_port: the same over TLS.
         name: its name; "" lets it choose.
@@ -43,10 +44,13 @@ class NatsOptions:
         child_arguments: further arguments handed to it unchanged.
         config_text: the NATS part of the operator's configuration, includes and variables resolved.
         config_name: path of the file that text comes from; "" without one.
+        config_places: for each line of that text where it stands in the operator's files.
+        flagged: attributes of this class that flags have set: these go before the file's.
     """
 
     host: str = DEFAULT_NATS_HOST
     port: int = DEFAULT_NATS_PORT
+    http_host: str = ""
     http_port: int = 0
     https_port: int = 0
     name: str = ""
@@ -60,6 +64,8 @@ class NatsOptions:
     child_arguments: list[str] = field(default_factory=list)
     config_text: str = field(default="", repr=False)
     config_name: str = ""
+    config_places: tuple[str, ...] = field(default=(), repr=False)
+    flagged: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -156,6 +162,7 @@ class Options:
         ft_group: name of the fault-tolerance group; "" means none.
         partitioning: whether this server serves only the channels its limits name.
         sql: the SQL store.
+        warnings: what the configuration says in vain, for the log.
     """
 
     cluster_id: str = DEFAULT_CLUSTER_ID
@@ -182,6 +189,17 @@ class Options:
     ft_group: str = ""
     partitioning: bool = False
     sql: SqlOptions = field(default_factory=SqlOptions)
+    warnings: list[str] = field(default_factory=list)
+
+    def set(self, target: str, value: object) -> None:
+        """Set one attribute.
+
+        Args:
+            target: its name, perhaps with that of the attribute it is in: `nats.port`.
+            value: of the right type.
+        """
+        room, _, name = target.rpartition(".")
+        setattr(getattr(self, room) if room else self, name, value)
 
     def check(self) -> None:
         """Refuse values no server can start with, before anything is opened.

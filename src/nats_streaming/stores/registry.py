@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nats_streaming.errors import ConfigError
 from nats_streaming.stores.api import API_VERSION, Store
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "nats_streaming.stores"
 
@@ -30,9 +33,7 @@ def open_store(name: str, options: dict[str, Any]) -> Store:
         from nats_streaming.stores.file.store import FileStore
 
         return FileStore(options)
-    from importlib.metadata import entry_points
-
-    found = {entry.name.upper(): entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    found = _found()
     entry = found.get(wanted)
     if entry is None:
         raise ConfigError(f"unsupported store type: {wanted} (installed: {', '.join(sorted(found)) or 'none'})")
@@ -42,3 +43,14 @@ def open_store(name: str, options: dict[str, Any]) -> Store:
             f"store {wanted} was written for store API {store.capabilities.api_version}, this server has {API_VERSION}"
         )
     return store
+
+
+def installed_stores() -> frozenset[str]:
+    """Names of all registered stores, upper case. Slow: for errors and for names that are not ours."""
+    return frozenset(_found())
+
+
+def _found() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points
+
+    return {entry.name.upper(): entry for entry in entry_points(group=ENTRY_POINT_GROUP)}

@@ -98,6 +98,12 @@ def test_complaints_before_there_is_a_logger() -> None:
     assert log.output == ['my.conf:2:1: unknown field "foo"', "my.conf:3:1: other"]
 
 
+def test_lines_of_the_configuration_are_told_by_where_they_come_from() -> None:
+    log = ChildLog("/proc/self/fd/6", "my.conf", config_places=("my.conf:4:1", "part.conf:7:3"))
+    log.feed(b"nats-server: /proc/self/fd/6:2:9: other\n/proc/self/fd/6:3:1: beyond\nopen /proc/self/fd/6: x\n")
+    assert log.output == ["part.conf:7:3: other", "my.conf:3:1: beyond", "open my.conf: x"]
+
+
 def test_output_without_end_is_bounded() -> None:
     log = ChildLog()
     for _ in range(40):

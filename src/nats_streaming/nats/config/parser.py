@@ -288,6 +288,7 @@ class _Parser:
             return f"${name}"
         for scope in reversed(self._scopes):
             if name in scope:
+                scope[name].is_used = True
                 return scope[name].value
         reading = self._reading
         text = reading.environment.get(name) if name else None

@@ -33,7 +33,7 @@ Value = str | int | float | bool | datetime | list["Setting"] | dict[str, "Setti
 """Bytes of a file that are not UTF-8 are lone surrogates in a string (`surrogateescape`); dates are UTC."""
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Setting:
     """One value of a map or an array.
 
@@ -41,11 +41,13 @@ class Setting:
         value: what was read; what a variable stands for is shared with the place it comes from.
         place: where the value stands, or the variable in its stead.
         key_place: where the key of a map's value stands; of an array's value the same as `place`.
+        is_used: a variable has named it, so it is there for a reason even if its key means nothing.
     """
 
     value: Value
     place: Place
     key_place: Place
+    is_used: bool = False
 
 
 Settings = dict[str, Setting]

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from nats_streaming.nats.config.parser import CONFIG_BYTES_MAX
+from nats_streaming.nats.config.quoting import quote_value
 from nats_streaming.nats.config.values import Place, Setting, Settings, Value
 
 WRITTEN_CHARACTERS_MAX: Final = 4 * CONFIG_BYTES_MAX
@@ -18,8 +19,6 @@ WRITTEN_CHARACTERS_MAX: Final = 4 * CONFIG_BYTES_MAX
 
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _BARE_KEY: Final = re.compile(r"[^\s=:{}\[\]#/,;()'\"\x00][^\s=:\x00]*")
-_UNSAFE: Final = re.compile(r'["\\\x00-\x1f\x7f\udc80-\udcff]')
-_ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 class WrittenConfig(NamedTuple):
@@ -46,11 +45,6 @@ def write_config(settings: Settings) -> WrittenConfig:
     writer = _Writer()
     writer.entries(settings, 0)
     return WrittenConfig("".join(writer.lines), tuple(writer.places))
-
-
-def quote_value(text: str) -> str:
-    """A string in quotes; bytes that are no text (lone surrogates) and control characters are escaped."""
-    return f'"{_UNSAFE.sub(_escape, text)}"'
 
 
 class _Writer:
@@ -114,8 +108,3 @@ def _scalar(value: Value) -> str:
         return f"{value.year:04d}-{value:%m-%dT%H:%M:%SZ}"
     assert isinstance(value, str), "maps and arrays are written line by line"
     return quote_value(value)
-
-
-def _escape(match: re.Match[str]) -> str:
-    character = match[0]
-    return _ESCAPES.get(character) or f"\\x{ord(character) & 0xFF:02x}"
