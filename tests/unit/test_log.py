@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from nats_streaming.constants import TRACE
 from nats_streaming.errors import ConfigError
-from nats_streaming.server.log import (
+from nats_streaming.server.log import reopen, setup_logging
+from nats_streaming.server.log_lines import (
     NATS_SERVER_LOGGER,
     STREAMING_LOGGER,
-    TRACE,
+    JsonFormatter,
     LineFormatter,
-    reopen,
-    setup_logging,
+    SyslogFormatter,
 )
 from nats_streaming.server.options import LogOptions, Options
 
@@ -134,10 +137,10 @@ def test_debug_and_trace_are_independent(tmp_path: Path, debug: bool, trace: boo
     assert texts(tmp_path / "log") == [*shown, "[TRC] t", "[DBG] d", "[INF] i"]
 
 
-def test_standard_error_without_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+def test_standard_error_without_a_file(capfd: pytest.CaptureFixture[str]) -> None:
     setup_logging(Options())
     logging.getLogger(STREAMING_LOGGER).info("hello")
-    captured = capsys.readouterr()
+    captured = capfd.readouterr()
     assert captured.out == ""
     assert re.fullmatch(
         rf"\[{os.getpid()}\] \d{{4}}/\d\d/\d\d \d\d:\d\d:\d\d\.\d{{6}} \[INF\] STREAM: hello\n", captured.err
@@ -182,10 +185,10 @@ def test_what_cannot_be_opened_anew_goes_on_in_the_old_file(tmp_path: Path) -> N
     assert texts(tmp_path / "moved" / "log")[0].startswith("[ERR] STREAM: File log re-open failed")
 
 
-def test_without_a_file_there_is_nothing_to_open_anew(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_file_there_is_nothing_to_open_anew(capfd: pytest.CaptureFixture[str]) -> None:
     setup_logging(Options())
     reopen()
-    assert capsys.readouterr().err.endswith("[INF] STREAM: File log re-open ignored, not a file logger\n")
+    assert capfd.readouterr().err.endswith("[INF] STREAM: File log re-open ignored, not a file logger\n")
 
 
 def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
@@ -193,3 +196,85 @@ def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             setup_logging(file_options(path))
         assert str(caught.value) == f"error opening file: open {path}: {reason}"
+
+
+def record(text: str, level: int, name: str = STREAMING_LOGGER) -> logging.LogRecord:
+    made = logging.LogRecord(name, level, __file__, 1, "%s", (text,), None)
+    made.created = 1_700_000_000.25
+    return made
+
+
+def test_lines_in_json() -> None:
+    formatter = JsonFormatter(LogOptions(utc=True), 7)
+    assert json.loads(formatter.format(record('a "b"\n\udcff é', logging.WARNING))) == {
+        "time": "2023-11-14T22:13:20.250000Z",
+        "level": "WRN",
+        "pid": 7,
+        "source": "streaming",
+        "text": 'a "b"\n\udcff é',
+    }
+    nats = json.loads(formatter.format(record("Server is ready", logging.INFO, NATS_SERVER_LOGGER)))
+    assert (nats["source"], nats["text"]) == ("nats-server", "Server is ready")
+    assert "\n" not in formatter.format(record("a\nb", logging.INFO))
+
+
+def test_a_traceback_in_json_stays_in_its_line() -> None:
+    try:
+        raise RuntimeError("boom")
+    except RuntimeError as error:
+        failed = logging.LogRecord(STREAMING_LOGGER, logging.ERROR, "", 1, "m", (), (type(error), error, None))
+    line = JsonFormatter(LogOptions(timestamps=False), 7).format(failed)
+    assert "\n" not in line
+    assert json.loads(line) == {
+        "level": "ERR",
+        "pid": 7,
+        "source": "streaming",
+        "text": "m",
+        "traceback": "RuntimeError: boom",
+    }
+
+
+def test_local_time_in_json_and_syslog_names_its_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "XXX-05:30")
+    time.tzset()
+    try:
+        line = json.loads(JsonFormatter(LogOptions(), 7).format(record("t", logging.INFO)))
+        packet = SyslogFormatter(7, "tag", "host", None).format(record("t", logging.INFO))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert line["time"] == "2023-11-15T03:43:20.250000+05:30"
+    assert packet == "<5>2023-11-15T03:43:20+05:30 host tag[7]: STREAM: t"
+
+
+@pytest.mark.parametrize(
+    ("level", "severity"),
+    [
+        (TRACE, 5),
+        (logging.DEBUG, 7),
+        (logging.INFO, 5),
+        (logging.WARNING, 4),
+        (logging.ERROR, 3),
+        (logging.CRITICAL, 2),
+    ],
+)
+def test_severities_of_syslog(level: int, severity: int) -> None:
+    remote = SyslogFormatter(7, "tag", "host", None).format(record("t", level, NATS_SERVER_LOGGER))
+    assert remote.startswith(f"<{severity}>")
+    assert remote.endswith(" host tag[7]: t")
+    local = SyslogFormatter(7, "tag", "", None).format(record("t", level))
+    assert re.fullmatch(rf"<{24 + severity}>Nov 1[45] \d\d:\d\d:\d\d tag\[7\]: STREAM: t", local)
+
+
+def test_wrong_log_options() -> None:
+    for options, text in (
+        (LogOptions(format="xml"), '-log_format must be text or json, got "xml"'),
+        (
+            LogOptions(event_source="x"),
+            "-syslog_name: no Windows event log is written; leave it out, and use -log for a file",
+        ),
+        (LogOptions(size_limit=-5), "-log_size_limit must be a number of bytes, or 0 for no limit, got -5"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            setup_logging(Options(log=options))
+        assert str(caught.value) == text

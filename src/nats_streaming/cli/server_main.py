@@ -56,9 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     import logging
 
-    from nats_streaming.server.log import STREAMING_LOGGER, setup_logging
+    from nats_streaming.server.log import secure_standard_streams, setup_logging
+    from nats_streaming.server.log_lines import STREAMING_LOGGER
 
     options = command.options
+    secure_standard_streams()
     try:
         setup_logging(options)
     except ConfigError as error:

@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 from nats_streaming.errors import ConfigError, NatsServerError, StreamingError
+from nats_streaming.server.log import reopen, write_in_background
 from nats_streaming.server.options import Options
 from nats_streaming.server.state import EXIT_ABORTED, EXIT_FAILED, Failure
 from nats_streaming.server.streaming_server import StreamingServer
@@ -55,6 +56,7 @@ def _loop_factory() -> Any:
 async def _serve(server: StreamingServer) -> int:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_log_exception)
+    write_in_background()
     stopped: asyncio.Future[int] = loop.create_future()
     await server.start()
     try:
@@ -88,7 +90,7 @@ def _install_signals(stopped: asyncio.Future[int], server: StreamingServer) -> N
     loop.add_signal_handler(signal.SIGINT, _end, stopped, 0)
     loop.add_signal_handler(signal.SIGTERM, _end, stopped, EXIT_TERMINATED)
     loop.add_signal_handler(signal.SIGQUIT, _dump_and_die)
-    loop.add_signal_handler(signal.SIGUSR1, _reopen_log)
+    loop.add_signal_handler(signal.SIGUSR1, reopen)
     loop.add_signal_handler(signal.SIGUSR2, lambda: None)
     loop.add_signal_handler(signal.SIGHUP, _reload, server)
 
@@ -109,12 +111,6 @@ def _dump_and_die() -> None:
 
     faulthandler.dump_traceback()
     os._exit(EXIT_ABORTED)
-
-
-def _reopen_log() -> None:
-    from nats_streaming.server.log import reopen
-
-    reopen()
 
 
 def _reload(server: StreamingServer) -> None:

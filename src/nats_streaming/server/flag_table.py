@@ -147,7 +147,7 @@ _STREAMING_LOG: Final = (
     _set("SD stan_debug", BOOL, "debug", "false", "Debug lines of the streaming server"),
     _set("SV stan_trace", BOOL, "trace", "false", "Trace what streaming clients send and get"),
     _set("SDV", BOOL, "debug trace", "false", "Both; overrides the other two"),
-    _later("syslog_name", STRING, "", "Name of the event source, Windows only"),
+    _set("syslog_name", STRING, "log.event_source", "", "Refused: there is no Windows event log to name a source for"),
 )
 
 _NATS: Final = (
@@ -170,9 +170,10 @@ _LOG: Final = (
     _set("l log", STRING, "log.file", "", "Log file, instead of standard error"),
     _set("T logtime", BOOL, "log.timestamps", "true", "Put the time in log lines"),
     _set("logtime_utc", BOOL, "log.utc", "false", "Use UTC for it, not local time"),
-    _later("log_size_limit", INT, "0", "Rotate the log file at this size"),
-    _later("s syslog", BOOL, "false", "Log to syslog"),
-    _later("r remote_syslog", STRING, "", "Address of a syslog server"),
+    _set("log_size_limit", INT, "log.size_limit", "0", "Rotate the log file at so many bytes, 0 is never"),
+    _set("s syslog", BOOL, "log.syslog", "false", "Log to the syslog of this machine"),
+    _set("r remote_syslog", STRING, "log.remote_syslog", "", "Log to a syslog at udp://HOST:PORT or tcp://HOST:PORT"),
+    _set("log_format", STRING, "log.format", "text", "How log lines are written: text or json"),
     _set("D debug", BOOL, "nats.debug", "false", "Debug lines of NATS"),
     _set("V trace", BOOL, "nats.trace", "false", "Trace the NATS protocol"),
     _set("DV", BOOL, "nats.debug nats.trace", "false", "Both"),

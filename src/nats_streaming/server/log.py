@@ -1,9 +1,7 @@
-"""The log in the original's format, by means of the standard `logging` package.
+"""The log, by means of the standard `logging` package: set up, opened anew, brought to its end.
 
-    [PID] YYYY/MM/DD hh:mm:ss.uuuuuu [LVL] STREAM: text       ours: logger `nats_streaming` and below
-    [PID] YYYY/MM/DD hh:mm:ss.uuuuuu [LVL] text               the embedded server's: `nats_streaming.nats_server`
-
-Modules get their logger by `logging.getLogger(__name__)` and know nothing of this one.
+Modules get their logger by `logging.getLogger(__name__)` and know nothing of this one. How a line looks is in
+`log_lines`, where it ends up in `log_sinks` and `log_syslog`, and that it holds up nobody in `log_writer`.
 
 Source: operations specification, section 3.1.
 """
@@ -13,26 +11,25 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import time
-from typing import IO, Final
+from typing import Final
 
 from nats_streaming.constants import TRACE
-from nats_streaming.errors import ConfigError
+from nats_streaming.errors import ConfigError, quoted
+from nats_streaming.server.log_lines import (
+    NATS_SERVER_LOGGER,
+    STREAMING_LOGGER,
+    JsonFormatter,
+    LineFormatter,
+    SyslogFormatter,
+)
+from nats_streaming.server.log_sinks import LogFile, StandardError
+from nats_streaming.server.log_writer import LogWriter, Sink
 from nats_streaming.server.options import LogOptions, Options
 
-STREAMING_LOGGER: Final = "nats_streaming"
-NATS_SERVER_LOGGER: Final = "nats_streaming.nats_server"
+TEXT: Final = "text"
+JSON: Final = "json"
 
-_LEVEL_NAMES: Final = {
-    TRACE: "TRC",
-    logging.DEBUG: "DBG",
-    logging.INFO: "INF",
-    logging.WARNING: "WRN",
-    logging.ERROR: "ERR",
-    logging.CRITICAL: "FTL",
-}
-_COLOURS: Final = {"TRC": "33", "DBG": "36", "INF": "32", "WRN": "0;93", "ERR": "31", "FTL": "31"}
-_FILE_MODE = 0o640  # what messages and clients are called is not for everyone on the machine
+_SYSLOG_TAG: Final = "nats-streaming-server"
 
 
 def setup_logging(options: Options) -> None:
@@ -42,15 +39,9 @@ def setup_logging(options: Options) -> None:
         options: `log`, `debug` and `trace` are read.
 
     Raises:
-        ConfigError: the log file cannot be opened.
+        ConfigError: the options are wrong, the log file cannot be opened, or the syslog not be reached.
     """
-    handler: logging.StreamHandler[IO[str]]
-    if options.log.file:
-        handler = _ReopeningFileHandler(options.log.file)
-    else:
-        handler = logging.StreamHandler(sys.stderr)
-    on_terminal = not options.log.file and sys.stderr is not None and sys.stderr.isatty()
-    handler.setFormatter(LineFormatter(options.log, os.getpid(), colour=on_terminal))
+    handler = LogWriter(*_sink_and_formatter(options.log))
     handler.addFilter(_LevelFilter(debug=options.debug))
     logger = logging.getLogger(STREAMING_LOGGER)
     for old in logger.handlers[:]:
@@ -65,61 +56,82 @@ def setup_logging(options: Options) -> None:
     logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
 
 
+def write_in_background() -> None:
+    """From now on no caller waits for a line to be written."""
+    for writer in _writers():
+        writer.start()
+
+
+def flush() -> None:
+    """Wait until what was logged is written, for two seconds at most."""
+    for writer in _writers():
+        writer.flush()
+
+
 def reopen() -> None:
     """Open the log file anew, after someone moved it away; says in the log what became of it."""
-    logger = logging.getLogger(STREAMING_LOGGER)
-    for handler in logger.handlers:
-        if isinstance(handler, _ReopeningFileHandler):
-            try:
-                handler.reopen()
-            except ConfigError as error:
-                logger.error("File log re-open failed, still writing to the old file: %s", error)
-            else:
-                logger.info("File log re-opened")
-            return
-    logger.info("File log re-open ignored, not a file logger")
+    for writer in _writers():
+        writer.do(lambda writer=writer: _reopen(writer))  # type: ignore[misc]
 
 
-class LineFormatter(logging.Formatter):
-    """Records to lines; remembers how the current second is written."""
+def secure_standard_streams() -> None:
+    """Open the null device in place of standard streams that were closed before we were started.
 
-    def __init__(self, options: LogOptions, pid: int, *, colour: bool = False) -> None:
-        """
-        Args:
-            options: whether lines carry the time, and which.
-            pid: the process ID shown.
-            colour: whether levels are coloured for a terminal.
-        """
-        super().__init__()
-        self._start = f"[{pid}] "
-        self._timestamps = options.timestamps
-        self._convert = time.gmtime if options.utc else time.localtime
-        self._second = -1
-        self._second_text = ""
-        self._levels = {
-            level: f"[\x1b[{_COLOURS[name]}m{name}\x1b[0m] " if colour else f"[{name}] "
-            for level, name in _LEVEL_NAMES.items()
-        }
+    Otherwise the next file opened, a store's perhaps, gets such a number, and somebody's error text is written to it.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
 
-    def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end; a traceback follows on lines of its own."""
-        text = record.getMessage()
-        # Names of channels and inboxes come from clients: none may forge a line of its own.
-        if not text.isprintable():
-            text = _printable(text)
-        level = self._levels.get(record.levelno) or f"[{record.levelname[:3]}] "
-        prefix = "" if record.name == NATS_SERVER_LOGGER else "STREAM: "
-        line = f"{self._start}{self._time(record.created) if self._timestamps else ''}{level}{prefix}{text}"
-        if record.exc_info:
-            line = f"{line}\n{self.formatException(record.exc_info)}"
-        return line
 
-    def _time(self, created_s: float) -> str:
-        second = int(created_s)
-        if second != self._second:
-            self._second_text = time.strftime("%Y/%m/%d %H:%M:%S.", self._convert(second))
-            self._second = second
-        return f"{self._second_text}{int((created_s - second) * 1_000_000):06d} "
+def _writers() -> list[LogWriter]:
+    return [handler for handler in logging.getLogger(STREAMING_LOGGER).handlers if isinstance(handler, LogWriter)]
+
+
+def _reopen(writer: LogWriter) -> None:
+    if not isinstance(writer.sink, LogFile):
+        writer.say(logging.INFO, "File log re-open ignored, not a file logger")
+        return
+    try:
+        writer.sink.reopen()
+    except ConfigError as error:
+        writer.say(logging.ERROR, f"File log re-open failed, still writing to the old file: {error}")
+    else:
+        writer.say(logging.INFO, "File log re-opened")
+
+
+def _sink_and_formatter(options: LogOptions) -> tuple[Sink, logging.Formatter]:
+    """A file goes before a remote syslog, that before the local one, and standard error is what is left."""
+    _check(options)
+    pid = os.getpid()
+    in_json = JsonFormatter(options, pid) if options.format == JSON else None
+    if options.file:
+        formatter = in_json or LineFormatter(options, pid)
+        return LogFile(options.file, options.size_limit, formatter), formatter
+    if options.remote_syslog or options.syslog:
+        import socket
+
+        from nats_streaming.server.log_syslog import local_syslog, remote_syslog
+
+        is_remote = options.remote_syslog and not options.remote_syslog.startswith("unix:")
+        host = socket.gethostname() if is_remote else ""
+        sink = remote_syslog(options.remote_syslog) if options.remote_syslog else local_syslog()
+        return sink, SyslogFormatter(pid, _SYSLOG_TAG, host, in_json)
+    on_terminal = sys.stderr is not None and sys.stderr.isatty()
+    return StandardError(), in_json or LineFormatter(options, pid, colour=on_terminal)
+
+
+def _check(options: LogOptions) -> None:
+    if options.format not in (TEXT, JSON):
+        raise ConfigError(f"-log_format must be {TEXT} or {JSON}, got {quoted(options.format)}", option="log_format")
+    if options.event_source:
+        text = "-syslog_name: no Windows event log is written; leave it out, and use -log for a file"
+        raise ConfigError(text, option="syslog_name")
+    if options.size_limit < 0:
+        text = f"-log_size_limit must be a number of bytes, or 0 for no limit, got {options.size_limit}"
+        raise ConfigError(text, option="log_size_limit")
 
 
 class _LevelFilter(logging.Filter):
@@ -131,47 +143,3 @@ class _LevelFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         return self._debug or record.levelno != logging.DEBUG or record.name == NATS_SERVER_LOGGER
-
-
-class _ReopeningFileHandler(logging.StreamHandler[IO[str]]):
-    """Appends to a file that may be moved away and opened anew."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._file = _open_for_append(path)
-        super().__init__(self._file)
-
-    def reopen(self) -> None:
-        """Write to the path's file from now on; if it cannot be opened, to the old one still.
-
-        Raises:
-            ConfigError: the file cannot be opened.
-        """
-        new, old = _open_for_append(self._path), self._file
-        self.setStream(new)
-        self._file = new
-        old.close()
-
-    def close(self) -> None:
-        super().close()
-        self._file.close()
-
-
-def _open_for_append(path: str) -> IO[str]:
-    try:
-        # surrogateescape would write a name's broken bytes back; a log is to stay valid UTF-8.
-        return open(path, "a", encoding="utf-8", errors="backslashreplace", opener=_create_private)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"error opening file: open {path}: {reason}", option="log") from error
-
-
-def _create_private(path: str, flags: int) -> int:
-    return os.open(path, flags, _FILE_MODE)
-
-
-def _printable(text: str) -> str:
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )

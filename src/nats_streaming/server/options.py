@@ -123,6 +123,7 @@ class LogOptions:
         syslog: whether lines go to the local syslog.
         remote_syslog: URL of a syslog server; "" means none.
         format: `text` or `json`.
+        event_source: name in a Windows event log, which is not written: anything but "" is refused.
     """
 
     file: str = ""
@@ -132,6 +133,7 @@ class LogOptions:
     syslog: bool = False
     remote_syslog: str = ""
     format: str = "text"
+    event_source: str = ""
 
 
 @dataclass(slots=True)
