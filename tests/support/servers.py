@@ -52,6 +52,8 @@ class ServerProcess:
         external: bool = False,
         listens_by_file: bool = False,
         program: str | None = None,
+        log_path: Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """
         Args:
@@ -60,6 +62,8 @@ class ServerProcess:
             external: True when `arguments` hold `-ns URL` and nothing is embedded.
             listens_by_file: True when a configuration file says where to listen, so no flag may; `port` is that port.
             program: another executable than the one under test, for instance the Go server's.
+            log_path: where `arguments` send the log; None when they leave it on standard error.
+            environment: variables besides those of this process.
         """
         self.program = program
         self.port = port or free_port()
@@ -67,7 +71,9 @@ class ServerProcess:
         self.listens_by_file = listens_by_file
         self.arguments = list(arguments)
         self.directory = Path(tempfile.mkdtemp(prefix="stan-test-"))
-        self.log_path = self.directory / "server.log"
+        self.output_path = self.directory / "server.log"
+        self.log_path = log_path or self.output_path
+        self.environment = dict(environment or {})
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -78,18 +84,24 @@ class ServerProcess:
     def log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
-    def start(self, ready_seconds: float = 20.0) -> ServerProcess:
-        """Spawn and wait until the log says that the streaming server is ready."""
+    def spawn(self) -> None:
+        """Start the process and do not wait."""
         listen = [] if self.external or self.listens_by_file else ["-p", str(self.port), "-a", "127.0.0.1"]
-        already = self.log().count("Streaming Server is ready")
-        with self.log_path.open("ab") as log:
+        with self.output_path.open("ab") as output:
             self.process = subprocess.Popen(
                 [self.program or executable(), *listen, *self.arguments],
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 stdin=subprocess.DEVNULL,
                 cwd=self.directory,
+                env={**os.environ, **self.environment},
             )
+
+    def start(self, ready_seconds: float = 20.0) -> ServerProcess:
+        """Spawn and wait until the log says that the streaming server is ready."""
+        already = self.log().count("Streaming Server is ready")
+        self.spawn()
+        assert self.process is not None
         deadline = time.monotonic() + ready_seconds
         while self.log().count("Streaming Server is ready") == already:
             if self.process.poll() is not None:

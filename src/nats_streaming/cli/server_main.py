@@ -12,6 +12,7 @@ import sys
 
 from nats_streaming.errors import ConfigError, NatsServerError
 from nats_streaming.server.flags import (
+    SEND_SIGNAL,
     SHOW_HELP,
     SHOW_TLS_HELP,
     SHOW_VERSION,
@@ -53,6 +54,16 @@ def main(arguments: list[str] | None = None) -> int:
         return _show_tls_help(command.options)
     if command.action == TEST_CONFIG:
         return _test_config(command.options)
+
+    if command.action == SEND_SIGNAL:
+        from nats_streaming.server.control import send_signal
+
+        try:
+            send_signal(command.signal)
+        except ConfigError as error:
+            print(error, file=sys.stderr)
+            return _FAILED
+        return 0
 
     import logging
 

@@ -57,7 +57,7 @@ class ChildLog:
             config_path: private path of the configuration, never to be shown.
             config_name: what to show instead; "" leaves out the line that names the file.
             config_places: what to show for each of its lines, beginning with the first.
-            hide_monitor: the monitoring is for us alone: its line is for debugging.
+            hide_monitor: the monitoring is for us alone: its line is left out.
         """
         self.is_ready = False
         self.client_address: tuple[str, int] | None = None
@@ -109,28 +109,28 @@ class ChildLog:
             if self.is_ready:
                 _logger.error("%s", text)  # fatal for the child, not for us
             return
-        _logger.log(self._shown_level(level, text), "%s", text)
+        if self._learn(text):
+            _logger.log(level, "%s", text)
 
     def _place(self, match: re.Match[str]) -> str:
         """Where in the operator's files a line of the configuration comes from."""
         line = int(match[1]) if len(match[1]) < 10 else 0
         return self.config_places[line - 1] if 0 < line <= len(self.config_places) else match[0]
 
-    def _shown_level(self, level: int, text: str) -> int:
-        """Learn from a line; its level as shown, some being of no interest to an operator."""
+    def _learn(self, text: str) -> bool:
+        """Take what a line tells us; whether it is of interest to an operator."""
         if text.startswith("Listening for client connections on "):
             self.client_address = _address(text)
         elif text == "Server is ready":
             self.is_ready = True
         elif text.startswith(("Starting http monitor on ", "Starting https monitor on ")):
             self.http_address = _address(text)
-            if self._hide_monitor:
-                return logging.DEBUG
+            return not self._hide_monitor
         elif text.startswith("  ID: "):
             self.server_id = text[6:].strip()
         elif text.startswith("Trapped ") or (text.startswith(_USING_FILE) and not self._config_name):
-            return logging.DEBUG  # signals come from us, and so does the file
-        return level
+            return False  # signals come from us, and so does the file
+        return True
 
 
 def _address(text: str) -> tuple[str, int] | None:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import logging
-import os
-import signal
 import sys
 from typing import Any
 
-from nats_streaming.errors import ConfigError, NatsServerError, StreamingError
-from nats_streaming.server.log import reopen, write_in_background
+from nats_streaming.errors import NatsServerError, StreamingError
+from nats_streaming.server.log import write_in_background
 from nats_streaming.server.options import Options
-from nats_streaming.server.state import EXIT_ABORTED, EXIT_FAILED, Failure
+from nats_streaming.server.reload import reload_nats
+from nats_streaming.server.service_manager import ServiceManager
+from nats_streaming.server.signals import ProcessSignals
+from nats_streaming.server.state import EXIT_FAILED, Failure
 from nats_streaming.server.streaming_server import StreamingServer
 
 _log = logging.getLogger("nats_streaming")
 
-EXIT_TERMINATED = 128 + 15
 _GC_THRESHOLD = 100_000  # no garbage arises per message; what requests leave behind can wait
 
 
@@ -31,12 +32,15 @@ def run(options: Options) -> int:
     Returns:
         Exit status: 0 after SIGINT, 143 after SIGTERM, 1 when it could not start, 2 after SIGQUIT or a bug.
     """
+    faulthandler.enable()  # a fault in compiled code shows where
+    signals = ProcessSignals()
+    manager = ServiceManager()
     server = StreamingServer(options)
     try:
         # The nats-server starts while we import the rest.
         server.spawn()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_serve(server))
+            return runner.run(_serve(server, signals, manager))
     except StreamingError as error:
         if isinstance(error, NatsServerError):
             _log.critical("%s", error)
@@ -53,14 +57,16 @@ def _loop_factory() -> Any:
     return uvloop.new_event_loop
 
 
-async def _serve(server: StreamingServer) -> int:
+async def _serve(server: StreamingServer, signals: ProcessSignals, manager: ServiceManager) -> int:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_log_exception)
     write_in_background()
-    stopped: asyncio.Future[int] = loop.create_future()
-    await server.start()
+    stopped = signals.attach(lambda: _reload(server, manager))
+    manager.watch()
     try:
-        _install_signals(stopped, server)
+        if not await _start(server, stopped):
+            return stopped.result()
+        manager.ready(_status(server))
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD, 20, 50)
@@ -73,7 +79,35 @@ async def _serve(server: StreamingServer) -> int:
         _log.info("Shutting down.")
         return stopped.result()
     finally:
+        manager.stopping()
         await server.stop()
+        manager.close()
+
+
+async def _start(server: StreamingServer, stopped: asyncio.Future[int]) -> bool:
+    """Whether it has started; False when it was told to stop before that."""
+    starting = asyncio.get_running_loop().create_task(server.start(), name="start")
+    ends: set[asyncio.Future[Any]] = {starting, stopped}
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        starting.result()
+        return True
+    _log.info("Shutting down.")
+    starting.cancel()
+    await asyncio.wait({starting})
+    if not starting.cancelled():
+        starting.exception()  # why it would not have started does not matter any more
+    return False
+
+
+def _status(server: StreamingServer) -> str:
+    return f"{server.state.value}, cluster ID {server.options.cluster_id}"
+
+
+def _reload(server: StreamingServer, manager: ServiceManager) -> None:
+    manager.reloading()
+    reload_nats(server.options, server.nats.child)
+    manager.ready(_status(server))
 
 
 def _on_failure(failure: Failure) -> int:
@@ -81,51 +115,6 @@ def _on_failure(failure: Failure) -> int:
     return failure.exit_status
 
 
-def _install_signals(stopped: asyncio.Future[int], server: StreamingServer) -> None:
-    """From here on signals mean what the original's mean; before, they end the process."""
-    if sys.platform == "win32":
-        signal.signal(signal.SIGINT, lambda *_: _end(stopped, 0))
-        return
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, _end, stopped, 0)
-    loop.add_signal_handler(signal.SIGTERM, _end, stopped, EXIT_TERMINATED)
-    loop.add_signal_handler(signal.SIGQUIT, _dump_and_die)
-    loop.add_signal_handler(signal.SIGUSR1, reopen)
-    loop.add_signal_handler(signal.SIGUSR2, lambda: None)
-    loop.add_signal_handler(signal.SIGHUP, _reload, server)
-
-
-def _end(stopped: asyncio.Future[int], status: int) -> None:
-    if not stopped.done():
-        stopped.set_result(status)
-
-
 def _log_exception(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """What nobody awaited: it belongs in the log, not on a stream of its own."""
     _log.error("bug: %s", context.get("message"), exc_info=context.get("exception"))
-
-
-def _dump_and_die() -> None:
-    """Show where every thread is, and end without any clean-up."""
-    import faulthandler
-
-    faulthandler.dump_traceback()
-    os._exit(EXIT_ABORTED)
-
-
-def _reload(server: StreamingServer) -> None:
-    """Let the embedded nats-server have what the file says now; what streaming was told at its start stays."""
-    child, options = server.nats.child, server.options
-    if child is None:
-        _log.warning("Reload supported only for embedded NATS Server's configuration")
-        return
-    if not options.nats.config_name:
-        _log.error("Reload: can only reload config when a file is provided using -c or --config")
-        return
-    from nats_streaming.server.config import reread_nats_text
-
-    try:
-        reread_nats_text(options)
-        child.reload(options.nats.config_text, options.nats.config_places)
-    except (ConfigError, NatsServerError) as error:
-        _log.error("Reload: %s", error)

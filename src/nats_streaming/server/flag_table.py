@@ -58,6 +58,9 @@ HELP_TLS: Final = Flag(("help_tls",), BOOL, "Print what nats-server says of TLS 
 CONFIG: Final = Flag(("c", "config"), STRING, "Configuration file, for NATS and streaming")
 STAN_CONFIG: Final = Flag(("sc", "stan_config"), STRING, "Configuration file for streaming; alone, for NATS, too")
 TEST: Final = Flag(("t",), BOOL, "Test the configuration file and exit")
+SIGNAL: Final = Flag(
+    ("sl", "signal"), STRING, "Signal a running server: stop, quit, term, reopen, reload or ldm, =PID or =PIDFILE"
+)
 
 _SERVER: Final = (
     _set("cid cluster_id", STRING, "cluster_id", "test-cluster", "Cluster ID: what clients ask for"),
@@ -77,7 +80,7 @@ _SERVER: Final = (
     _set("hbt hb_timeout", DURATION, "heartbeat_timeout_ns", "10s", "How long to wait for a heartbeat's reply"),
     _set("hbf hb_fail_count", INT, "heartbeat_fail_count", "10", "Failed heartbeats a client survives"),
     _later("ft_group", STRING, "", "Name of the fault-tolerance group"),
-    _later("sl signal", STRING, "", "Send a signal to a running server: stop, quit, term, reopen, reload"),
+    SIGNAL,
     _set("encrypt", BOOL, "encryption.enabled", "false", "Encrypt the messages that the store keeps"),
     _set("encryption_cipher", STRING, "encryption.cipher", "", "Cipher of the store: AES or CHACHA"),
     _set("encryption_key", STRING, "encryption.key", "", "Key of the store; better in NATS_STREAMING_ENCRYPTION_KEY"),

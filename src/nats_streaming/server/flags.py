@@ -21,6 +21,7 @@ from nats_streaming.server.flag_table import (
     FLAGS,
     HELP,
     HELP_TLS,
+    SIGNAL,
     SIZE,
     STAN_CONFIG,
     TEST,
@@ -37,6 +38,7 @@ TEST_CONFIG: Final = "test"
 SHOW_VERSION: Final = "version"
 SHOW_HELP: Final = "help"
 SHOW_TLS_HELP: Final = "tls help"
+SEND_SIGNAL: Final = "signal"
 
 _STORES_TO_COME = ("SQL",)
 
@@ -54,12 +56,14 @@ class CommandLine(NamedTuple):
     """What a command line asks for.
 
     Attributes:
-        action: `RUN`, `TEST_CONFIG`, `SHOW_VERSION`, `SHOW_HELP` or `SHOW_TLS_HELP`.
+        action: `RUN`, `TEST_CONFIG`, `SHOW_VERSION`, `SHOW_HELP`, `SHOW_TLS_HELP` or `SEND_SIGNAL`.
         options: those to run with; only the nats-server's path is set if nothing is to run.
+        signal: what to send to whom, for `SEND_SIGNAL`.
     """
 
     action: str
     options: Options
+    signal: str = ""
 
 
 def read_command_line(arguments: list[str]) -> CommandLine:
@@ -78,6 +82,8 @@ def read_command_line(arguments: list[str]) -> CommandLine:
         binary = [item.value for item in given if "nats.binary" in item.flag.targets]
         options.nats.binary = str(binary[-1]) if binary else ""
         return CommandLine(action, options)
+    if signal := _last(given, SIGNAL):
+        return CommandLine(SEND_SIGNAL, options, str(signal))
     _refuse_clustering(given, None)
     config, stan_config = str(_last(given, CONFIG) or ""), str(_last(given, STAN_CONFIG) or "")
     loaded: LoadedConfig | None = None

@@ -1,0 +1,31 @@
+"""What SIGHUP asks for: the embedded nats-server reads its configuration again. Streaming options stay as they are.
+
+Source: operations specification, section 3.5.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from nats_streaming.errors import ConfigError, NatsServerError
+from nats_streaming.nats.server_process import NatsServerProcess
+from nats_streaming.server.options import Options
+
+_log = logging.getLogger("nats_streaming")
+
+
+def reload_nats(options: Options, child: NatsServerProcess | None) -> None:
+    """Let it have what the file says now, or say in the log why not; its own lines tell the outcome."""
+    if child is None:
+        _log.warning("Reload supported only for embedded NATS Server's configuration")
+        return
+    if not options.nats.config_name:
+        _log.error("Reload: can only reload config when a file is provided using -c or --config")
+        return
+    from nats_streaming.server.config import reread_nats_text
+
+    try:
+        reread_nats_text(options)
+        child.reload(options.nats.config_text, options.nats.config_places)
+    except (ConfigError, NatsServerError) as error:
+        _log.error("Reload: %s", error)
