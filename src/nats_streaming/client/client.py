@@ -12,7 +12,7 @@ from nats_streaming.client.link import ClientLink
 from nats_streaming.client.message import Message
 from nats_streaming.client.options import ClientOptions, at_least
 from nats_streaming.client.publisher import PendingPublish, PublishAck, Publisher
-from nats_streaming.client.session import Session
+from nats_streaming.client.session import Session, Unregistered
 from nats_streaming.client.start_position import Start, check_start, timedelta_ns
 from nats_streaming.client.subscription import SubscribeOptions, Subscription, run_callback
 from nats_streaming.client.supervisor import Resumed, Supervisor
@@ -120,8 +120,15 @@ class Client:
         return await publish_many(self._publisher.publish, channel, messages)
 
     async def flush(self) -> None:
-        """Wait until every publish so far is acknowledged, or has failed."""
+        """Wait until every publish so far is acknowledged, or has failed, and every ack of ours has reached NATS.
+
+        Raises:
+            NoResponse: NATS did not confirm it.
+            ConnectionLost, ConnectionClosed: nothing can be sent any more.
+        """
         await self._publisher.wait_until_empty()
+        await self.wait_until_ready(self.request_timeout_s)
+        await self.link.flush(self.request_timeout_s)
 
     # Subscribing.
 
@@ -225,6 +232,8 @@ class Client:
             if self.session.subjects.ping_requests:
                 await self.session.ping(self.request_timeout_s)
             await self.session.close(self.request_timeout_s)
+        except Unregistered:
+            pass  # a close would end the client that has the ID now
         except ClientError as error:
             logger.warning("%s: the server did not confirm the close: %s", self, error)
 

@@ -92,5 +92,12 @@ class ClientLink(Protocol):
     def publish_ack(self, address: Address, subject_field: bytes, sequence: int) -> None:
         """Send an Ack message, as `publish` does."""
 
+    async def flush(self, timeout_s: float) -> None:
+        """Return when NATS has all that was published before.
+
+        Raises:
+            NoResponse: it did not confirm it within `timeout_s` seconds.
+        """
+
     async def close(self, timeout_s: float) -> None:
         """Send what waits, within `timeout_s` seconds, and disconnect, unless somebody else owns the connection."""

@@ -12,7 +12,7 @@ from nats_streaming import __version__
 from nats_streaming.byte_buffer import ByteBuffer
 from nats_streaming.client.link import Address, Handler, LinkEvents
 from nats_streaming.client.nats_options import NatsOptions
-from nats_streaming.errors import ConfigError, ConnectError, NatsLinkError
+from nats_streaming.errors import ConfigError, ConnectError, NatsLinkError, NoResponse
 from nats_streaming.nats.connection import NatsConnection
 from nats_streaming.nats.handshake import LinkOptions
 from nats_streaming.nats.urls import parse_server_url
@@ -141,6 +141,13 @@ class NativeLink:
     def publish_ack(self, address: Address, subject_field: bytes, sequence: int) -> None:
         put_ack_frame(self._out, address.head, subject_field, sequence)
         self._flush_soon()
+
+    async def flush(self, timeout_s: float) -> None:
+        self._flush()
+        try:
+            await self._connection.flush(timeout_s)
+        except NatsLinkError as error:
+            raise NoResponse(str(error)) from None
 
     async def close(self, timeout_s: float) -> None:
         self._flush()

@@ -18,7 +18,7 @@ from nats.errors import Error as NatsError
 
 from nats_streaming.client.link import Address, Handler, LinkEvents
 from nats_streaming.client.nats_options import NatsOptions
-from nats_streaming.errors import ConnectError
+from nats_streaming.errors import ConnectError, NoResponse
 from nats_streaming.protocol.client_messages import encode_ack
 
 WATCH_SECONDS = 0.05
@@ -104,16 +104,20 @@ class NatsPyLink:
     def publish_ack(self, address: Address, subject_field: bytes, sequence: int) -> None:
         self.publish(address, encode_ack(subject_field, sequence))
 
-    async def close(self, timeout_s: float) -> None:
-        self._events = None
+    async def flush(self, timeout_s: float) -> None:
         try:
             async with asyncio.timeout(timeout_s):
-                while self._outgoing and self._nats.is_connected:
+                while self._outgoing:
                     await asyncio.sleep(0)
-                if self._nats.is_connected:
-                    await self._nats.flush()
-        except (TimeoutError, NatsError):
-            pass  # the time is over, and what was not acknowledged is reported by its publish
+                await self._nats.flush()
+        except (TimeoutError, NatsError) as error:
+            raise NoResponse(f"nats: {error or 'timeout'}") from None
+
+    async def close(self, timeout_s: float) -> None:
+        self._events = None
+        if self._nats.is_connected:
+            with contextlib.suppress(NoResponse):  # what was not acknowledged is reported by its publish
+                await self.flush(timeout_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)

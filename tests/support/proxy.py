@@ -1,0 +1,101 @@
+"""A TCP proxy on the loopback whose connections can be cut, refused, and let through again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+
+class Proxy:
+    """Forwards to one port. Leaving it closes everything."""
+
+    def __init__(self, target_port: int) -> None:
+        self.target_port = target_port
+        self.port = 0
+        self.is_open = True
+        self.ends: set[_End] = set()
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Proxy:
+        self._server = await asyncio.get_running_loop().create_server(lambda: _Near(self), "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self.refuse()
+        self._server.close()
+        while self.ends:
+            await asyncio.sleep(0.001)
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    def cut(self) -> None:
+        """End every connection there is, without goodbye; new ones are let through."""
+        for end in self.ends:
+            end.transport.abort()
+
+    def refuse(self) -> None:
+        """End every connection there is, and every new one, until `accept`."""
+        self.is_open = False
+        self.cut()
+
+    def accept(self) -> None:
+        self.is_open = True
+
+
+class _End(asyncio.Protocol):
+    """One end of a forwarded connection."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self.proxy = proxy
+        self.transport: asyncio.Transport
+        self.other: _End | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.proxy.ends.add(self)
+        if not self.proxy.is_open:
+            self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self.other is not None:
+            self.other.transport.write(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.proxy.ends.discard(self)
+        if self.other is not None:
+            self.other.transport.abort()
+
+    def pause_writing(self) -> None:
+        if self.other is not None:
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.other is not None and not self.other.transport.is_closing():
+            self.other.transport.resume_reading()
+
+
+class _Near(_End):
+    """The client's end: opens the other one, and reads when it is there."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.pause_reading()
+        self.opening = asyncio.get_running_loop().create_task(self._open())
+
+    async def _open(self) -> None:
+        try:
+            _, far = await asyncio.get_running_loop().create_connection(
+                lambda: _End(self.proxy), "127.0.0.1", self.proxy.target_port
+            )
+        except OSError:
+            self.transport.abort()
+            return
+        if self.transport.is_closing():
+            far.transport.abort()
+            return
+        self.other, far.other = far, self
+        self.transport.resume_reading()
