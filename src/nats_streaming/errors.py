@@ -7,6 +7,8 @@
     │   └── CorruptionError  stored bytes are not what was written
     ├── ConfigError          a flag, an option or a file is wrong: the operator mends it
     ├── NatsLinkError        no usable link to NATS: refused, unreachable, not authorized
+    ├── MonitoringError      a monitoring port does not answer, or not as a streaming server's
+    │   └── MonitoringNotFoundError  it knows no such client or channel
     ├── NatsServerError      the embedded nats-server did not start or does not stay up
     └── ClientError          what the Python client raises, nats_streaming.client
         ├── ConnectError         connecting failed, or the server refused the client ID
@@ -87,6 +89,14 @@ class ConfigError(StreamingError):
 
 class NatsLinkError(StreamingError):
     """The link to NATS cannot be made or kept."""
+
+
+class MonitoringError(StreamingError):
+    """A monitoring port cannot be read, or what it says is not what a streaming server says."""
+
+
+class MonitoringNotFoundError(MonitoringError):
+    """The server has no such client or channel."""
 
 
 class NatsServerError(StreamingError):

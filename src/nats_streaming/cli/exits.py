@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from nats_streaming.errors import ConfigError, StoreError, StreamingError
+from nats_streaming.errors import ConfigError, MonitoringError, MonitoringNotFoundError, StoreError, StreamingError
 
 
 class ExitCode(IntEnum):
@@ -61,6 +61,14 @@ def failure_of(error: StreamingError | OSError) -> CommandFailed:
     match error:
         case DirectoryInUseError():
             return CommandFailed(ExitCode.IN_USE, str(error), "stop that server, or look at a copy of the directory")
+        case MonitoringNotFoundError():
+            return CommandFailed(ExitCode.NOT_FOUND, str(error))
+        case MonitoringError():
+            return CommandFailed(
+                ExitCode.NO_MONITORING,
+                str(error),
+                "start the server with -m 8222, or say with --monitor where it listens",
+            )
         case ConfigError():
             return CommandFailed(ExitCode.USAGE, str(error))
         case StoreError():

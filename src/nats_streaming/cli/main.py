@@ -13,12 +13,17 @@ from typing import Annotated, Any
 import typer
 
 from nats_streaming import __version__
-from nats_streaming.cli import doctor
+from nats_streaming.cli import channels, clients, doctor, server, watch
 from nats_streaming.cli.exits import CommandFailed, ExitCode, failure_of
 from nats_streaming.cli.parameters import unfolded
 from nats_streaming.errors import StreamingError
 
 _CLICK_USAGE = 2  # what typer ends with when it does not understand the arguments
+
+_COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "A running server": (server.server, channels.channels, clients.clients, watch.watch),
+    "A store on disk": (doctor.doctor,),
+}
 
 _EPILOG = "Exit codes: " + ", ".join(f"{code.value} {code.meaning}" for code in ExitCode) + "."
 
@@ -79,8 +84,9 @@ def application() -> typer.Typer:
         epilog=_EPILOG,
     )
     app.callback()(_common)
-    for name, function in (("doctor", doctor.doctor),):
-        app.command(name)(_guarded(unfolded(function)))
+    for panel, commands in _COMMANDS.items():
+        for function in commands:
+            app.command(function.__name__.rstrip("_"), rich_help_panel=panel)(_guarded(unfolded(function)))
     return app
 
 

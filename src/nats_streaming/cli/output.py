@@ -88,7 +88,7 @@ def print_table(
     if count:
         to.print(table)
     else:
-        to.print(f"[bold]{title}[/bold]: {empty}")
+        to.print(f"[bold]{title}[/bold]  {empty}")
 
 
 def escaped(given: str | bytes) -> str:

@@ -1,0 +1,1 @@
+"""What the command-line tool does, without arguments and printing: monitoring read, channels copied, load made."""
