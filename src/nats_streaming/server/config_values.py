@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -15,6 +16,9 @@ from nats_streaming.server.options import Options
 
 _KINDS: Final = {STRING: "string", DURATION: "string", BOOL: "bool", INT: "int64", SIZE: "int64"}
 """Kind of a flag to the kind of a value in the file, as the original names it."""
+
+_DURATION_PART: Final = re.compile(r"(?:\d+\.?\d*|\.\d+)([^\d.]*)", re.ASCII)
+_DURATION_UNITS: Final = ("ns", "us", "µs", "μs", "ms", "s", "m", "h")
 
 _HINTS: Final = {
     STRING: "write text, in quotes if it looks like anything else",
@@ -148,13 +152,13 @@ def _default(flag: Flag) -> str | int | bool:
 
 def _duration_error(text: str, reason: str) -> str:
     """What Go says of a duration it cannot read."""
-    if reason == literals.PARSE_ERROR:
-        if text.lstrip("+-").replace(".", "", 1).isdecimal():
+    position = 1 if text[:1] in ("+", "-") else 0
+    while reason == literals.PARSE_ERROR and (match := _DURATION_PART.match(text, position)) is not None:
+        if not match[1]:
             return f"time: missing unit in duration {quoted(text)}"
-        digits = text.lstrip("+-").lstrip("0123456789.")
-        unit = digits.rstrip("0123456789.")
-        if unit != digits or (unit and text.lstrip("+-") != unit and unit.isalpha()):
-            return f"time: unknown unit {quoted(unit)} in duration {quoted(text)}"
+        if match[1] not in _DURATION_UNITS:
+            return f"time: unknown unit {quoted(match[1])} in duration {quoted(text)}"
+        position = match.end()
     return f"time: invalid duration {quoted(text)}"
 
 
