@@ -90,7 +90,7 @@ async def run_with_fault(tmp_path: Path, number: int, fault: FileFault, *, crash
     files = FaultyFiles(directory, nth(number, fault))
     ledger = Ledger()
     try:
-        store = opened(directory, files)
+        store = opened(directory, files, strict=number % 2 == 0)
     except StoreError:
         return True
     try:
@@ -112,7 +112,7 @@ async def run_with_fault(tmp_path: Path, number: int, fault: FileFault, *, crash
     else:
         await store.close()
         target = directory
-    store = opened(target, strict=not crash)
+    store = opened(target, strict=True)
     try:
         recovered = await store.recover()
         assert recovered is not None

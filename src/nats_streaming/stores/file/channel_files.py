@@ -20,7 +20,7 @@ from nats_streaming.clock import Clock
 from nats_streaming.errors import StoreError, quoted
 from nats_streaming.protocol.control_messages import SubscriptionState
 from nats_streaming.stores.file.archive import Archive
-from nats_streaming.stores.file.channel_recovery import SUBSCRIPTIONS_FILE, RecoveredChannel
+from nats_streaming.stores.file.channel_recovery import RecoveredChannel
 from nats_streaming.stores.file.compaction import CompactionRule
 from nats_streaming.stores.file.file_io import Files
 from nats_streaming.stores.file.file_pool import FilePool
@@ -32,9 +32,10 @@ from nats_streaming.stores.file.record import Checksum
 from nats_streaming.stores.file.record_log import RecordLog
 from nats_streaming.stores.file.removed_log import FILE_NAME as REMOVED_FILE
 from nats_streaming.stores.file.removed_log import RangeSet, RemovedLog
-from nats_streaming.stores.file.seal import ChannelSeal
+from nats_streaming.stores.file.seal import ChannelSeal, SealFile
 from nats_streaming.stores.file.slices import SliceLimits
 from nats_streaming.stores.file.steps import run_steps
+from nats_streaming.stores.file.subscription_log import FILE_NAME as SUBSCRIPTIONS_FILE
 from nats_streaming.stores.file.subscription_log import SubscriptionLog
 from nats_streaming.stores.limits import ChannelLimits
 from nats_streaming.stores.segment import Segment
@@ -53,6 +54,7 @@ class Surroundings:
     checksum: Checksum
     archive: Archive
     clock: Clock
+    seal_file: SealFile
 
 
 class ChannelFiles:
@@ -86,6 +88,7 @@ class ChannelFiles:
         """
         self.name = name
         self._failure = failure
+        self._seal_file = surroundings.seal_file
         self._lost = RangeSet()  # holes that damage has left
         self._replaying = found.replay_follows
         for start, stop in found.new_holes:
@@ -106,6 +109,7 @@ class ChannelFiles:
             os.path.join(directory, REMOVED_FILE),
             checksum,
             self._removed.image,
+            surroundings.seal_file.remove,
             buffer_bytes=_REMOVED_BUFFER_BYTES,
         )
         removed_log.opened(found.removed_size)
@@ -119,6 +123,7 @@ class ChannelFiles:
             os.path.join(directory, SUBSCRIPTIONS_FILE),
             checksum,
             self._subscriptions.image,
+            surroundings.seal_file.remove,
             buffer_bytes=options.buffer_size,
         )
         subscription_log.opened(found.subscriptions_size)
@@ -185,6 +190,7 @@ class ChannelFiles:
                 # Lost at the beginning, or dropped later: what comes now is followed by all that is behind it.
                 begin = max(first, self._removed.table.first)
                 if begin < self._messages.first:
+                    self._seal_file.remove()
                     self._messages.cut_back(begin)
                     self._messages.first = begin
                     self._lost.remove_from(begin)
@@ -192,6 +198,7 @@ class ChannelFiles:
             if first <= known:
                 different = self._reader.first_difference(segment, first, known, self._lost)
                 if different <= known:
+                    self._seal_file.remove()
                     self._messages.cut_back(different)
                     self._lost.remove_from(different)
             self._messages.append(segment, first, last)
@@ -204,11 +211,13 @@ class ChannelFiles:
     def delete(self, sequences: Iterable[int]) -> None:
         """Make holes of single messages and overwrite their bytes; unknown sequences are ignored."""
         with self._usable():
+            self._seal_file.remove()
             self._messages.delete(sequences)
 
     def set_aside(self, sequence: int) -> Finding:
         """Make a hole of a message that `read` refused as corrupt; its bytes are kept in `<file>.corrupt-<n>`."""
         with self._usable():
+            self._seal_file.remove()
             kept = self._messages.set_aside(sequence)
             if kept is None:
                 raise StoreError(f"message {sequence} of channel {quoted(self.name)} is not there")
@@ -333,11 +342,15 @@ class ChannelFiles:
         """What it is after its last `sync`; None if nothing can be said."""
         if self._failure is not None:
             return None
+        slices, tail = self._messages.slices, self._messages.tail
+        complete_before = slices[-1].number + 1 if slices else 0
         return ChannelSeal(
             self._subscriptions.log.size,
             self._removed.log.size,
             self.last_sequence,
             self._subscriptions.table.highest_id,
+            tail.number if tail is not None else complete_before,
+            tail.data_end if tail is not None else 0,
         )
 
     def created(self) -> None:

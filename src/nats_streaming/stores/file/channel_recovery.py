@@ -19,10 +19,9 @@ from nats_streaming.stores.file.removed_log import RemovedTable
 from nats_streaming.stores.file.seal import ChannelSeal
 from nats_streaming.stores.file.slice_recovery import RecoveredSlice, SliceRecovery
 from nats_streaming.stores.file.slices import DATA_SUFFIX, INDEX_SUFFIX, PREFIX, Slice, index_size, slice_number
+from nats_streaming.stores.file.subscription_log import FILE_NAME as SUBSCRIPTIONS_FILE
 from nats_streaming.stores.file.subscription_log import KIND_MAX, SubscriptionTable
 from nats_streaming.stores.file.typed_recovery import SubscriptionRecords, read_removed, read_typed_file
-
-SUBSCRIPTIONS_FILE = "subs.dat"
 
 
 @dataclass(slots=True)
@@ -144,9 +143,9 @@ class ChannelRecovery:
             if number is None:
                 self._file = name
                 error = f"message log has an invalid name: {name}"
-                if self._damage.strict:
-                    raise CorruptionError(error)
                 path = os.path.join(self._directory, name)
+                if self._damage.options.strict:
+                    raise CorruptionError(error)
                 self._damage.tell(Severity.ERROR, f"File {quoted(path)}: {error}; it is left alone", path)
                 continue
             index_name = f"{PREFIX}{number}{INDEX_SUFFIX}"

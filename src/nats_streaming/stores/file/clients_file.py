@@ -17,6 +17,7 @@ from nats_streaming.stores.file.compaction import CompactionRule
 from nats_streaming.stores.file.record import Checksum, put_record
 from nats_streaming.stores.file.record_log import RecordLog
 
+FILE_NAME = "clients.dat"
 ADDED, REMOVED = 1, 2
 KIND_MAX = REMOVED
 

@@ -8,6 +8,7 @@ Source: stores specification, section 2.9.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nats_streaming.errors import CorruptionError, quoted
@@ -35,17 +36,27 @@ _DUMP_BYTES_MAX = 1 << 16
 
 @dataclass(slots=True)
 class Damage:
-    """Judges what one recovery meets; one per channel, so that channels can be recovered at the same time."""
+    """Judges what one recovery meets; one per channel, so that channels can be recovered at the same time.
+
+    Attributes:
+        mended_from: where in a file, by its path, begins what a replay will bring again; None if none follows.
+    """
 
     files: Files
     options: FileOptions
     checksum: Checksum
     channel: bytes | None = None
+    mended_from: Callable[[str], int] | None = None
     findings: list[Finding] = field(default_factory=list)
 
     @property
     def strict(self) -> bool:
-        return self.options.strict
+        """Whether everything is as the original has it: after a crash of ours it is not."""
+        return self.options.strict and self.mended_from is None
+
+    def refuses(self, path: str, offset: int) -> bool:
+        """Whether damage at this place of a file stops the start."""
+        return self.options.strict and (self.mended_from is None or offset < self.mended_from(path))
 
     def tell(
         self, severity: Severity, text: str, file: str = "", offset: int = 0, stop: int = 0, kept: str = ""
@@ -85,7 +96,7 @@ class Damage:
             error = f"unable to verify file version: {UNEXPECTED_EOF if header else 'EOF'}"
         else:
             error = f"unsupported file version: {read_u32(header, 0)} (supports [{FILE_VERSION}..{FILE_VERSION}])"
-        if self.strict:
+        if self.refuses(path, 0):
             raise CorruptionError(error)
         self.keep(path, 0, len(header), error)
         return False

@@ -46,6 +46,7 @@ _CHECKED = struct.Struct("<IQ")
 _NAME = re.compile(r"journal\.([1-9][0-9]*)\.stan\Z")
 _NEW = ".new"
 _DAMAGED = ".damaged"
+_SET_ASIDE = ".set-aside"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -359,9 +360,6 @@ class Journal:
             old = [file for file in self._kept if file.last >= file.first and not file.removed]
         if not old:
             return
-        index = self._next_index
-        path = os.path.join(self._root, f"journal.{index}.stan")
-        unfinished = path + _NEW
         needed: dict[int, bytes] = {}
         for file in old:
             for batch in self._read_file(file.path).batches:
@@ -372,8 +370,20 @@ class Journal:
             # What the system still gives us is not what was written. The disk may yet have it: leave it alone.
             _log.error("Journal: %d batches cannot be read again to copy them", last - first + 1 - len(needed))
             return
+        self._put_in_place(first, [frame(number, needed[number]) for number in sorted(needed)])
+        for file in old:
+            try:
+                self._files.unlink(file.path)
+            except StoreError as error:
+                _log.warning("Journal: %s could not be removed: %s", file.path, error)
+
+    def _put_in_place(self, first: int, frames: list[bytes]) -> None:
+        """Begin a file with frames from `first` on; every file before it is void from then on."""
+        index = self._next_index
         self._next_index += 1
-        content = b"".join([header(first), *(frame(number, needed[number]) for number in sorted(needed))])
+        path = os.path.join(self._root, f"journal.{index}.stan")
+        unfinished = path + _NEW
+        content = b"".join([header(first), *frames])
         copy = self._files.open_new(unfinished)
         try:
             copy.write(content)
@@ -385,14 +395,26 @@ class Journal:
             self._discard(copy, unfinished)
             raise
         with self._lock:
-            self._kept = [file for file in self._kept if file.index > index]
-            self._kept.append(_JournalFile(path, index, first, last, len(content)))
-            self.size = sum(file.size for file in self._kept)
-        for file in old:
-            try:
-                self._files.unlink(file.path)
-            except StoreError as error:
-                _log.warning("Journal: %s could not be removed: %s", file.path, error)
+            self._kept = [_JournalFile(path, index, first, first + len(frames) - 1, len(content))]
+            self.size = len(content)
+
+    def supersede(self, payload: bytes) -> list[str]:
+        """Let one batch stand for all that `replay` gave, before the first `append`.
+
+        Returns:
+            Paths of the files that held the others: they stay, under names that nobody reads.
+
+        Raises:
+            StoreError: what was there still counts.
+        """
+        old = list(self._kept)
+        self._put_in_place(1, [frame(1, payload)])
+        self.last = 1
+        aside = [file.path + _SET_ASIDE for file in old]
+        for file, target in zip(old, aside, strict=True):
+            self._files.rename(file.path, target)
+        self._files.sync_directory(self._root)
+        return aside
 
     # Removing.
 

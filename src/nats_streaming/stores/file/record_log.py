@@ -34,6 +34,7 @@ class RecordLog:
         path: str,
         checksum: Checksum,
         image: Callable[[ByteBuffer], None],
+        before_rewrite: Callable[[], None],
         *,
         buffer_bytes: int,
     ) -> None:
@@ -44,12 +45,14 @@ class RecordLog:
             path: of the file; its directory must exist when something is written.
             checksum: of the records.
             image: writes all records that a fresh file needs.
+            before_rewrite: called when a fresh file is about to take the place of the one that is there.
             buffer_bytes: bytes gathered before they are written.
         """
         self._files = files
         self._pool = pool
         self._checksum = checksum
         self._image = image
+        self._before_rewrite = before_rewrite
         self._buffer_bytes = buffer_bytes
         self._gathered = ByteBuffer(128)
         self._distrusted = False
@@ -120,6 +123,7 @@ class RecordLog:
         content.put(FILE_HEADER)
         self._image(content)
         self._distrusted = True
+        self._before_rewrite()
         replace_file(self._files, self._pool, self.path, memoryview(content.data)[: content.used])
         self._distrusted = False
         self._gathered = ByteBuffer(128)
@@ -132,6 +136,18 @@ def replace_file(files: Files, pool: FilePool, path: str, content: bytes | memor
 
     What a crash leaves beside it is overwritten the next time, and no server reads it.
     """
+    fresh = _write_beside(files, path, content)
+    pool.discard(path)
+    files.rename(fresh, path)
+    files.sync_directory(os.path.dirname(path))
+
+
+def make_file(files: Files, path: str, content: bytes) -> None:
+    """Make a file that is not there, so that a crash leaves the whole of it or none."""
+    files.rename(_write_beside(files, path, content), path)
+
+
+def _write_beside(files: Files, path: str, content: bytes | memoryview) -> str:
     fresh = path + _NEW_SUFFIX
     file = files.open_new(fresh)
     try:
@@ -139,6 +155,4 @@ def replace_file(files: Files, pool: FilePool, path: str, content: bytes | memor
         file.sync()
     finally:
         file.close()
-    pool.discard(path)
-    files.rename(fresh, path)
-    files.sync_directory(os.path.dirname(path))
+    return fresh

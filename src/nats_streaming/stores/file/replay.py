@@ -5,10 +5,14 @@ The store runs this, and so does whoever wants to see what a start would do (`in
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from nats_streaming.stores.batch import decode_batch
+from nats_streaming.errors import quoted
+from nats_streaming.stores.batch import Record, decode_batch, encode_batch
+from nats_streaming.stores.file.findings import Finding, Severity
 from nats_streaming.stores.file.journal import Journal
+from nats_streaming.stores.file.rescue import Rescue
 from nats_streaming.stores.file.root_files import RootFiles
 from nats_streaming.stores.state import StoreState
 
@@ -29,17 +33,39 @@ class Replayed:
 
 
 def recover_and_replay(root: RootFiles, journal: Journal) -> Replayed:
-    """Recover, then apply what the journal has; leaves the journal as it is.
+    """Recover, then apply what the journal has; leaves the journal as it is, unless a Go server was here meanwhile.
 
     Raises:
         CorruptionError: only with the option `strict`.
         StoreError: a file cannot be read or written.
     """
-    replayed = Replayed(root.recover(replay_follows=journal.is_there()))
-    for batch in journal.replay():
-        records = decode_batch(batch.payload)
+    is_there = journal.is_there()
+    is_passed_over = is_there and not root.witness.is_ours()
+    replayed = Replayed(root.recover(replay_follows=is_there and not is_passed_over))
+    batches: Iterable[Sequence[Record]] = (decode_batch(batch.payload) for batch in journal.replay())
+    if is_passed_over:
+        batches = _rescue(root, journal, replayed.state, batches)
+    for records in batches:
         root.apply(records)
         channels = (getattr(record, "channel", None) for record in records)
         replayed.touched.update(channel for channel in channels if channel is not None)
         replayed.batches += 1
     return replayed
+
+
+def _rescue(
+    root: RootFiles, journal: Journal, state: StoreState | None, batches: Iterable[Sequence[Record]]
+) -> list[list[Record]]:
+    """What is to be applied of a journal that a Go server has passed over; from here on the journal has just that."""
+    rescue = Rescue(root, state)
+    for records in batches:
+        rescue.take(records)
+    if not journal.last:
+        return []
+    rescued = encode_batch(rescue.records())
+    for path in journal.supersede(rescued):
+        text = "Journal: a Go server has opened this directory since the last run ended without being closed."
+        text += " What it wrote stays, and what only the journal has is stored beside it."
+        root.findings.append(Finding(Severity.ERROR, f"{text} The journal is kept as {quoted(path)}", path, kept=path))
+    root.findings += rescue.findings
+    return [decode_batch(rescued)]

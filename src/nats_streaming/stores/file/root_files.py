@@ -4,7 +4,7 @@
     <root>/clients.dat      who is registered
     <root>/<channel>/       a channel's files; the channel's name as it is, dots and all
     <root>/.rootdir.lck     lock against a second server
-    <root>/.truncate.lck    witness of `truncate_bad_eof`
+    <root>/.truncate.lck    who was here last (witness)
 
 Whoever is above calls `apply` with batches that are already durable elsewhere, and `sync` when it wants to
 forget them there.
@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 
 from nats_streaming.clock import Clock, SystemClock
 from nats_streaming.errors import CorruptionError, StoreError, quoted
@@ -41,7 +42,8 @@ from nats_streaming.stores.batch import (
 )
 from nats_streaming.stores.file.archive import Archive
 from nats_streaming.stores.file.channel_files import ChannelFiles, Surroundings
-from nats_streaming.stores.file.channel_recovery import SUBSCRIPTIONS_FILE, ChannelRecovery, RecoveredChannel
+from nats_streaming.stores.file.channel_recovery import ChannelRecovery, RecoveredChannel
+from nats_streaming.stores.file.clients_file import FILE_NAME as CLIENTS_FILE
 from nats_streaming.stores.file.clients_file import KIND_MAX, ClientsFile
 from nats_streaming.stores.file.compaction import CompactionRule
 from nats_streaming.stores.file.damage import Damage
@@ -52,16 +54,14 @@ from nats_streaming.stores.file.options import FileOptions
 from nats_streaming.stores.file.record import FILE_HEADER, FILE_HEADER_BYTES, Checksum
 from nats_streaming.stores.file.record_log import RecordLog
 from nats_streaming.stores.file.root_lock import RootLock
-from nats_streaming.stores.file.seal import FILE_NAME as SEAL_FILE
-from nats_streaming.stores.file.seal import ChannelSeal, Seal, read_seal, write_seal
+from nats_streaming.stores.file.seal import Seal, SealFile
 from nats_streaming.stores.file.server_file import FILE_NAME as SERVER_FILE
 from nats_streaming.stores.file.server_file import ServerFile
+from nats_streaming.stores.file.subscription_log import FILE_NAME as SUBSCRIPTIONS_FILE
 from nats_streaming.stores.file.typed_recovery import ClientRecords, read_typed_file
+from nats_streaming.stores.file.witness import Witness
 from nats_streaming.stores.limits import ChannelLimits
 from nats_streaming.stores.state import StoredChannel, StoreState
-
-CLIENTS_FILE = "clients.dat"
-WITNESS_FILE = ".truncate.lck"
 
 
 class RootFiles:
@@ -69,9 +69,11 @@ class RootFiles:
 
     Attributes:
         findings: what recovery met, in order; the caller logs it.
+        witness: who was here last.
     """
 
     findings: list[Finding]
+    witness: Witness
 
     def __init__(
         self,
@@ -108,18 +110,23 @@ class RootFiles:
         self._channels: dict[bytes, ChannelFiles] = {}
         self._touched: set[bytes] = set()
         self._make_directory()
-        self._see_to_witness(options)
+        self.witness = Witness(files, directory, truncate=options.truncate_bad_eof)
         clock = clock or SystemClock()
         pool = FilePool(files, options.fds_limit, options.sync)
         checksum = Checksum(options.crc_poly)
         archive = Archive(files, options.slice_archive_script)
-        self._shared = Surroundings(replace(options, directory=directory), files, pool, checksum, archive, clock)
+        self._seal_file = SealFile(files, pool, directory, checksum)
+        self._shared = Surroundings(
+            replace(options, directory=directory), files, pool, checksum, archive, clock, self._seal_file
+        )
         self._root_lock = RootLock(files, directory)
         self._server = ServerFile(files, pool, os.path.join(directory, SERVER_FILE), checksum)
         self._clients = ClientsFile(CompactionRule(options, clock), checksum)
         # Clients are written at once, as in the original: they are few.
         path = os.path.join(directory, CLIENTS_FILE)
-        self._clients.attach(RecordLog(files, pool, path, checksum, self._clients.image, buffer_bytes=0))
+        self._clients.attach(
+            RecordLog(files, pool, path, checksum, self._clients.image, self._seal_file.remove, buffer_bytes=0)
+        )
 
     def _make_directory(self) -> None:
         if self._files.is_directory(self._directory):
@@ -130,17 +137,6 @@ class RootFiles:
         except StoreError as error:
             reason = error.__cause__ or error
             raise StoreError(f"unable to create the root directory [{self._directory}]: {reason}") from error
-
-    def _see_to_witness(self, options: FileOptions) -> None:
-        witness = os.path.join(self._directory, WITNESS_FILE)
-        if not options.truncate_bad_eof:
-            self._files.unlink(witness)
-            return
-        if self._files.exists(witness):
-            raise StoreError(
-                "file store should not be opened consecutively with the TruncateUnexpectedEOF option set to true"
-            )
-        self._files.open_new(witness).close()
 
     def try_lock(self) -> bool:
         """Become the only server on this directory (`.rootdir.lck`); False while another is. Until `close`."""
@@ -157,10 +153,10 @@ class RootFiles:
         Raises:
             CorruptionError: only with `options.strict`.
         """
+        self._seal = self._seal_file.read()
+        self._replay_follows = replay_follows
         damage = self._new_damage(None)
         state = StoreState()
-        self._seal = read_seal(self._files, self._directory, self._shared.checksum)
-        self._replay_follows = replay_follows
         try:
             state.server = self._recover_server(damage)
             clients = self._recover_clients(damage)
@@ -183,7 +179,8 @@ class RootFiles:
 
     def _ready(self) -> None:
         """From here on this run changes the files."""
-        self._files.unlink(os.path.join(self._directory, SEAL_FILE))
+        if not self._shared.options.strict:
+            self._seal_file.remove()
         self._directory_changed = True
         self._recovered = True
 
@@ -204,11 +201,8 @@ class RootFiles:
             name = CLIENTS_FILE if _is_header_error(error) else path
             raise CorruptionError(f"unable to recover client file {quoted(name)}: {error}") from error
         self._clients.clients, self._clients.removed = records.clients, records.removed
-        self._clients.log = RecordLog(
-            self._files, self._shared.pool, path, self._shared.checksum, self._clients.image, buffer_bytes=0
-        )
         self._clients.log.opened(size)
-        if self._seal is not None:
+        if self._seal is not None and not self._replay_follows:
             damage.compare_size(path, size, self._seal.clients_size)
         if damaged:
             self._clients.log.renew()
@@ -243,19 +237,16 @@ class RootFiles:
         directory = self._channel_directory(name)
         failure: StoreError | None = None
         try:
-            seal = self._seal_of(name)
+            seal = self._seal.channels.get(name) if self._seal is not None and not self._replay_follows else None
             found = ChannelRecovery(directory, name, damage, seal, replay_follows=self._replay_follows).recover()
         except StoreError as error:
-            if damage.strict:
+            if self._shared.options.strict:
                 raise
             # The other channels are not to suffer: this one refuses everything until the next start.
             damage.tell(Severity.ERROR, f"Channel {quoted(name)} cannot be used: {error}", directory)
             found, failure = RecoveredChannel(), error
         channel = ChannelFiles(directory, name, self._shared, self._limits_of(name), found, failure)
         return channel, channel.stored(found)
-
-    def _seal_of(self, name: bytes) -> ChannelSeal | None:
-        return self._seal.channels.get(name) if self._seal is not None else None
 
     def settle(self, state: StoreState) -> None:
         """Call when everything newer was applied, to the files and to `state`, and before new messages come.
@@ -284,7 +275,10 @@ class RootFiles:
         )
 
     def _new_damage(self, name: bytes | None) -> Damage:
-        return Damage(self._files, self._shared.options, self._shared.checksum, name)
+        mended_from = None
+        if self._replay_follows:
+            mended_from = partial((self._seal or Seal(0, {})).safe_size, channel=name)
+        return Damage(self._files, self._shared.options, self._shared.checksum, name, mended_from)
 
     # Channels.
 
@@ -417,6 +411,8 @@ class RootFiles:
                 except StoreError:
                     self._directory_changed = True
                     raise
+            if self._shared.options.strict and self._recovered:
+                self._write_seal()
 
     def _each_touched(self, action: Callable[[ChannelFiles], None], *, forget: bool) -> None:
         failure: StoreError | None = None
@@ -470,7 +466,7 @@ class RootFiles:
     def _write_seal(self) -> None:
         channels = {name: sealed for name, each in self._channels.items() if (sealed := each.seal()) is not None}
         seal = Seal(self._clients.log.size, channels)
-        write_seal(self._files, self._shared.pool, self._directory, self._shared.checksum, seal)
+        self._seal_file.write(seal)
 
 
 def _is_header_error(error: CorruptionError) -> bool:

@@ -68,7 +68,7 @@ class ServerFile:
         if result != RECORD:
             error = record_error(result, scan)
             damage.tell(Severity.ERROR, f"Server file {quoted(self._path)} corrupted: {error}", self._path)
-            if damage.strict:
+            if damage.options.strict:
                 text = "Follow instructions in documentation in order to recover from this"
                 damage.tell(Severity.ERROR, text, self._path)
         elif scan.stop != len(content):
@@ -78,7 +78,7 @@ class ServerFile:
         if not error and info is None:
             error = "the server information cannot be decoded"
         if error:
-            if damage.strict:
+            if damage.options.strict:
                 raise CorruptionError(error)
             damage.keep(self._path, 0, FILE_HEADER_BYTES + len(content), error)
             sound = False

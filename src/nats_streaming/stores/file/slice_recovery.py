@@ -306,7 +306,7 @@ class SliceRecovery:
         """Keep a damaged record aside; returns where the next sound one begins, None if the file was cut here."""
         damage = self.damage
         size = data.size()
-        if damage.strict or (damage.options.truncate_bad_eof and result == CUT):
+        if damage.refuses(path, position) or (damage.options.truncate_bad_eof and result == CUT):
             if result == PADDING:
                 data.truncate(position)
                 return None

@@ -129,12 +129,15 @@ class FileStore:
         replayed = recover_and_replay(self._root, self._journal)
         state = replayed.state
         if replayed.batches:
-            self._root.sync()
             self._sync_all(replayed.touched)
+            self._root.sync()
             state = self._root.state()
             _log.info("Journal: %d batches of the last run were brought to the channel files", replayed.batches)
         elif state is not None:
             self._root.settle(state)
+            if self._options.strict:
+                self._root.sync()  # which notes what is safe
+        self._root.witness.put(lasting=self._options.sync)
         self._journal.cut(self._journal.last)
         return state, self._root.findings
 
@@ -427,6 +430,7 @@ class FileStore:
             await self._files_worker.start(self._root.sync)
             await self._files_worker.start(self._journal.close)
             await self._files_worker.start(self._journal.cut, self._journal.last)
+            await self._files_worker.start(self._root.witness.remove)
         except StoreError as error:
             _log.error("The journal stays for the next start, the channel files cannot be written: %s", error)
 

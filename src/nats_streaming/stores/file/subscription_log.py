@@ -26,6 +26,7 @@ from nats_streaming.stores.file.record import Checksum, put_pairs, put_record
 from nats_streaming.stores.file.record_log import RecordLog
 from nats_streaming.stores.state import StoredSubscription
 
+FILE_NAME = "subs.dat"
 NEW, CHANGED, REMOVED, ACKED, SENT = 1, 2, 3, 4, 5
 KIND_MAX = SENT
 

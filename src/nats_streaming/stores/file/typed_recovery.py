@@ -31,6 +31,7 @@ from nats_streaming.stores.file.record import (
     RecordScan,
     read_u32,
 )
+from nats_streaming.stores.file.record_log import make_file
 from nats_streaming.stores.file.removed_log import RemovedTable
 from nats_streaming.stores.file.subscription_log import ACKED, CHANGED, NEW, REMOVED, SENT, SubscriptionTable
 
@@ -53,12 +54,11 @@ def read_typed_file(path: str, damage: Damage, kind_max: int, take: Take) -> tup
     Raises:
         CorruptionError: with `strict`.
     """
-    existed = damage.files.exists(path)
+    if not damage.files.exists(path):
+        make_file(damage.files, path, FILE_HEADER)
+        return FILE_HEADER_BYTES, False
     file = damage.files.open_rw(path)
     try:
-        if not existed:
-            file.pwrite(0, FILE_HEADER)
-            return FILE_HEADER_BYTES, False
         reading = _Reading(path, file, damage, kind_max, take)
         mended = not damage.check_header(path, file)
         end, damaged = reading.records(file.pread(FILE_HEADER_BYTES, max(0, file.size() - FILE_HEADER_BYTES)))
@@ -89,10 +89,11 @@ class _Reading:
                     self.refuse_record(before, scan.position, error)
                 continue
             offset = FILE_HEADER_BYTES + before
-            if result == PADDING and (self.damage.strict or all_zero(data[before:])):
+            refuses = self.damage.refuses(self.path, offset)
+            if result == PADDING and (refuses or all_zero(data[before:])):
                 self.file.truncate(offset)
                 return offset, self.damaged
-            if self.damage.strict or (result == CUT and self.damage.options.truncate_bad_eof):
+            if refuses or (result == CUT and self.damage.options.truncate_bad_eof):
                 error = self.damage.tell_record(self.path, self.file, offset, result, scan, True)
                 if result != CUT or not self.damage.options.truncate_bad_eof:
                     raise CorruptionError(error)
@@ -111,7 +112,7 @@ class _Reading:
 
     def refuse_record(self, start: int, stop: int, error: str) -> None:
         """A record that is whole and makes no sense."""
-        if self.damage.strict:
+        if self.damage.refuses(self.path, FILE_HEADER_BYTES + start):
             raise CorruptionError(error)
         self.damaged = True
         self.damage.keep(self.path, FILE_HEADER_BYTES + start, FILE_HEADER_BYTES + stop, error)

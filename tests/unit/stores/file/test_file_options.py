@@ -90,7 +90,7 @@ def test_a_root_that_cannot_be_made(tmp_path: Path) -> None:
 def test_truncating_bad_ends_twice_in_a_row_is_refused(tmp_path: Path) -> None:
     text = "file store should not be opened consecutively with the TruncateUnexpectedEOF option set to true"
     open_root(tmp_path, truncate_bad_eof=True).close()
-    assert (tmp_path / ".truncate.lck").stat().st_size == 0
+    assert (tmp_path / ".truncate.lck").exists()
     with pytest.raises(StoreError, match=text):
         open_root(tmp_path, truncate_bad_eof=True)
     open_root(tmp_path).close()
