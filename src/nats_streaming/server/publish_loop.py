@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from nats_streaming.constants import NS_PER_SECOND, NS_PER_US
 from nats_streaming.errors import NatsLinkError, StoreError
@@ -30,11 +30,18 @@ _READ_SLOTS = 4096
 _READ_RETRY_S = 0.1
 
 
+class CommitListener(Protocol):
+    """Gets told of every commit."""
+
+    def __call__(self, cycle: Cycle, begun_ns: int, *, failed: bool) -> None: ...
+
+
 class PublishLoop:
     """Drives one engine. Every entry ends in `_pump`, which does whatever there is to do.
 
     Attributes:
         failure: the last commit's error text, "" when it succeeded.
+        on_commit: for statistics, called after each commit with its cycle and when it began (monotonic).
     """
 
     def __init__(self, engine: Engine, store: Store, io_sleep_time_us: int, on_bug: Callable[[str], None]) -> None:
@@ -44,6 +51,7 @@ class PublishLoop:
                 nothing may be answered, so the process must not pretend to serve.
         """
         self.failure = ""
+        self.on_commit: CommitListener | None = None
         self._on_bug = on_bug
         self._engine = engine
         self._store = store
@@ -169,6 +177,7 @@ class PublishLoop:
 
     def _commit_at_once(self, cycle: Cycle) -> bool:
         """Commit to a resident store, whose coroutine never waits; False when it failed."""
+        begun_ns = self._engine.context.clock.monotonic_ns() if self.on_commit is not None else 0
         self._store.stage(cycle.records)
         commit = self._store.commit()
         try:
@@ -176,10 +185,14 @@ class PublishLoop:
         except StopIteration:
             self.failure = ""
             self._engine.batch_committed(cycle)
+            if self.on_commit is not None:
+                self.on_commit(cycle, begun_ns, failed=False)
             return True
         except StoreError as error:
             self.failure = str(error)
             self._engine.batch_failed(cycle, str(error))
+            if self.on_commit is not None:
+                self.on_commit(cycle, begun_ns, failed=True)
             return False
         commit.close()
         raise AssertionError(f"store {self._store.name} declares itself resident, and its commit waits")
@@ -203,6 +216,7 @@ class PublishLoop:
                 await self._commit(cycle)
 
     async def _commit(self, cycle: Cycle) -> None:
+        begun_ns = self._engine.context.clock.monotonic_ns() if self.on_commit is not None else 0
         try:
             self._store.stage(cycle.records)
             await self._store.commit()
@@ -212,6 +226,8 @@ class PublishLoop:
         else:
             self.failure = ""
             self._engine.batch_committed(cycle)
+        if self.on_commit is not None:
+            self.on_commit(cycle, begun_ns, failed=bool(self.failure))
         self._ended = cycle
         self._bound_stage()
         self._pump()

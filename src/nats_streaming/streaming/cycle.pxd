@@ -13,5 +13,6 @@ cdef class Cycle:
     cdef readonly list completions
     cdef readonly list trace_lines
     cdef public Py_ssize_t message_count
+    cdef public long long since_ns
     cdef public long long staged_bytes
     cdef public bint waited_for

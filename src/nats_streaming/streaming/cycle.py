@@ -24,6 +24,7 @@ class Cycle:
         runs: of each touched channel, the last message and what its window had appended at the cut.
         trace_lines: log lines about the acks, when tracing.
         message_count: messages staged, for the batch size.
+        since_ns: when its oldest publish was read, monotonic; 0 without one.
         staged_bytes: bytes of all accepted publishes up to its cut, for the bound on what is staged.
         waited_for: somebody waits for this commit; otherwise it may be put off.
     """
@@ -38,6 +39,7 @@ class Cycle:
         self.completions: list[tuple[Callable[[], None], Callable[[str], None]]] = []
         self.trace_lines: list[str] = []
         self.message_count = 0
+        self.since_ns = 0
         self.staged_bytes = 0
         self.waited_for = False
 

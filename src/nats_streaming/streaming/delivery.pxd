@@ -21,6 +21,8 @@ cdef class Delivery:
     cdef public bint record_sent
     cdef public long long out_messages
     cdef public long long out_bytes
+    cdef readonly long long redeliveries
+    cdef readonly long long stalls
     cdef public list unarmed
     cdef public list backlog
     cdef public list reads
@@ -32,6 +34,7 @@ cdef class Delivery:
     cpdef deliver_subscription(self, Subscription subscription)
     @cython.locals(window=MessageWindow, sequence="long long", segment=Segment, member=Subscription)
     cpdef deliver_group(self, QueueGroup group)
+    cdef int stall(self, Subscription subscription) except -1
     @cython.locals(member=Subscription, chosen=Subscription, second=Subscription, first=Subscription)
     cpdef Subscription choose_member(self, QueueGroup group)
     cpdef int track(self, Subscription subscription, long long sequence) except -1

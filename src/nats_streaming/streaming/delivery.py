@@ -32,6 +32,7 @@ class Delivery:
         unarmed: subscriptions that have messages in flight and no redelivery timer yet.
         backlog: subscriptions and groups whose pass stopped at a full outbox.
         reads: (channel, sequence) of messages that delivery needs and that are not in memory.
+        redeliveries, stalls: messages sent again, subscriptions that came to their limit; since the start.
         sent: (subscription, sequence) since the last cut, only when `record_sent`.
     """
 
@@ -45,6 +46,8 @@ class Delivery:
         self.record_sent = record_sent
         self.out_messages = 0
         self.out_bytes = 0
+        self.redeliveries = 0
+        self.stalls = 0
         self.unarmed: list[Subscription] = []
         self.backlog: list[Any] = []
         self.reads: list[tuple[Channel, int]] = []
@@ -88,7 +91,7 @@ class Delivery:
                 self.track(subscription, sequence)
             sequence += 1
         if in_flight.count >= subscription.max_in_flight:
-            subscription.stalled = True
+            self.stall(subscription)
 
     def deliver_group(self, group: QueueGroup) -> None:
         """Send new messages to a queue group, each to the member chosen for it, until all are at their limit."""
@@ -115,16 +118,21 @@ class Delivery:
                     if member.stalled:
                         return
                     # Full by what others handed over: somebody else may still have room.
-                    member.stalled = True
+                    self.stall(member)
                     continue
                 if self.send(member, segment, sequence, 0) == _REFUSED:
                     return
                 member.last_sent = sequence
                 self.track(member, sequence)
                 if member.in_flight.count >= member.max_in_flight:
-                    member.stalled = True
+                    self.stall(member)
             group.last_sent = sequence
             sequence += 1
+
+    def stall(self, subscription: Subscription) -> None:
+        """It has come to its limit; acks will release it."""
+        subscription.stalled = True
+        self.stalls += 1
 
     def choose_member(self, group: QueueGroup) -> Subscription | None:
         """The member with the fewest unacked among those not stalled whose client answers; else any not stalled.
@@ -193,6 +201,7 @@ class Delivery:
         segment.put_encoded(out, index)
         if redelivery_count:
             put_redelivery(out, redelivery_count)
+            self.redeliveries += 1
         out.put(b"\r\n")
         self.out_messages += 1
         self.out_bytes += size

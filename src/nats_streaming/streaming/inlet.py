@@ -156,6 +156,8 @@ class Inlet(MessageSink):
             channel.staged_from = sequence
             cycle.touched.append(channel)
             cycle.waited_for = True
+            if cycle.since_ns == 0:
+                cycle.since_ns = self.now_ns
         if reply_stop > reply_start:
             put_pub_ack_frame(cycle.acks, data, reply_start, reply_stop, message.guid_start, message.guid_stop)
             if self.trace:
