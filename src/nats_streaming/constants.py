@@ -62,6 +62,12 @@ DEFAULT_IO_BATCH_SIZE: Final = 1_024
 DEFAULT_IO_SLEEP_TIME_US: Final = 0
 """Microseconds to wait for more messages before a batch is committed."""
 
+DEFAULT_METRICS_CHANNELS: Final = 1_000
+"""Channels with metrics of their own: their names come from clients, and each costs Prometheus three series."""
+
+DEFAULT_METRICS_SUBSCRIPTIONS: Final = 1_000
+"""The same for subscriptions, whose inboxes are new with every client."""
+
 DEFAULT_NATS_HOST: Final = "0.0.0.0"
 DEFAULT_NATS_PORT: Final = 4222
 

@@ -39,7 +39,10 @@ IO_MODULES = frozenset({"asyncio", "os", "select", "selectors", "signal", "socke
 OTHER_DISTRIBUTIONS = {
     "nats": frozenset({"client"}),
     "uvloop": frozenset({"server"}),
+    "aiohttp": frozenset({"monitor"}),
     "cryptography": frozenset({"stores"}),
+    "prometheus_client": frozenset({"monitor"}),
+    "yarl": frozenset({"monitor"}),
     "pytest": frozenset({"testing"}),
     "rich": frozenset({"cli"}),
     "typer": frozenset({"cli"}),

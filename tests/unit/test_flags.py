@@ -60,7 +60,8 @@ def default_of(flag: Flag) -> object:
 
 class TestTable:
     def test_it_has_every_flag_of_the_original_and_ours(self) -> None:
-        assert sorted(FLAGS) == sorted([*ORIGINAL.split(), "file_strict", "log_format", "nats_server_binary"])
+        ours = ["file_strict", "log_format", "metrics_channels", "metrics_subs", "nats_server_binary"]
+        assert sorted(FLAGS) == sorted([*ORIGINAL.split(), *ours])
 
     def test_no_name_stands_twice(self) -> None:
         assert len(FLAGS) == sum(len(flag.names) for flag in ALL_FLAGS)
@@ -293,8 +294,9 @@ class TestRefusals:
         assert (given.encryption.enabled, given.encryption.cipher, given.encryption.key) == (True, "chacha", "secret")
         assert "secret" not in repr(given)
 
-    def test_monitoring_beside_an_external_nats_is_to_come(self) -> None:
-        assert refusal("-ns", "nats://h:1", "-m", "8222").startswith("not available in this version yet: ")
+    def test_monitoring_beside_an_external_nats(self) -> None:
+        given = options("-ns", "nats://h:1", "-ms", "8222", "-tlscert", "c", "-tlskey", "k")
+        assert (given.nats.https_port, given.nats.tls_cert, given.nats.tls_key) == (8222, "c", "k")
 
 
 @given(st.lists(st.text(max_size=6) | st.sampled_from([f"-{name}" for name in FLAGS]), max_size=6))

@@ -71,6 +71,8 @@ STREAMING_KEYS: Final = (
         "partitioning", BOOL, "partitioning", "false", "Serve only the channels that the limits name", available=False
     ),
     _like("syslog_name", "syslog_name"),
+    _like("metrics_channels", "metrics_channels"),
+    _like("metrics_subs", "metrics_subs metrics_subscriptions"),
     _like("encrypt", "encrypt"),
     _like("encryption_cipher", "encryption_cipher"),
     _like("encryption_key", "encryption_key"),

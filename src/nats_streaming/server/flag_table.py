@@ -159,10 +159,12 @@ _NATS: Final = (
     _set("n name server_name", STRING, "nats.name", "", "Name of the NATS server"),
     _set("P pid", STRING, "pid_file", "", "File to write the process ID to"),
     _set("m http_port", INT, "nats.http_port", "0", "Port for monitoring over HTTP, 0 is none"),
-    _later("ms https_port", INT, "0", "Port for monitoring over HTTPS"),
+    _set("ms https_port", INT, "nats.https_port", "0", "Port for monitoring over HTTPS, 0 is none"),
     CONFIG,
     TEST,
     _pass_on("client_advertise", STRING, "Address told to other servers' clients"),
+    _set("metrics_channels", INT, "monitor.metrics_channels", "1000", "Channels with series of their own in /metrics"),
+    _set("metrics_subs", INT, "monitor.metrics_subscriptions", "1000", "Subscriptions with series of their own there"),
     _set("ports_file_dir", STRING, "ports_file_dir", "", "Directory for a file that lists the ports in use"),
     _set(
         "nats_server_binary", STRING, "nats.binary", "", "The nats-server to embed (NATS_STREAMING_NATS_SERVER_BINARY)"

@@ -52,6 +52,10 @@ _NO_CLUSTERING: Final = (
 )
 
 
+_OURS_TOO: Final = {"tlscert": "nats.tls_cert", "tlskey": "nats.tls_key"}
+"""Flags that are handed on, and of which we need the value, too."""
+
+
 class CommandLine(NamedTuple):
     """What a command line asks for.
 
@@ -136,6 +140,9 @@ def apply(given: list[GivenFlag], options: Options, kept: Set[tuple[str, str]] =
     # whatever their order. The sort is stable: of the same name still the last wins.
     for item in sorted(late, key=lambda item: item.name):
         set_targets(item, convert_size(item.name, str(item.value)) if item.flag.kind == SIZE else item.value)
+    for flag, value in child.items():
+        if (target := _OURS_TOO.get(flag.names[0])) is not None:
+            options.set(target, value)
     options.store_type = options.store_type.upper()
     options.nats.port = options.nats.port or DEFAULT_NATS_PORT  # as nats-server does; -1 is any free port
     options.nats.flagged = frozenset(target.removeprefix(_NATS) for target in flagged if target.startswith(_NATS))
@@ -223,10 +230,6 @@ def _is_default(flag: Flag, item: GivenFlag) -> bool:
 
 
 def _check_combinations(given: list[GivenFlag], options: Options, loaded: LoadedConfig | None) -> None:
-    if options.nats_server_url and options.nats.http_port:
-        raise ConfigError(
-            "not available in this version yet: -http_port together with -nats_server", option="http_port"
-        )
     has_cluster = _last(given, FLAGS["cluster"]) or (
         loaded is not None and any(name.lower() == "cluster" for name in loaded.nats)
     )

@@ -26,6 +26,8 @@ from nats_streaming.server.options import NatsOptions, Options
 _KNOWN: Final = by_name(NATS_KEYS)
 _OURS: Final = by_name(OUR_NATS_KEYS)
 _AUTHORIZATION: Final = "authorization"
+_TLS: Final = "tls"
+_HTTP_BASE_PATH: Final = "http_base_path"
 _CREDENTIALS: Final = {
     "user": ("user", "username"),
     "password": ("password", "pass"),
@@ -72,6 +74,10 @@ def apply_nats(settings: Settings, options: Options, findings: Findings) -> Sett
             options.nats.host = host or options.nats.host
         elif lower == _AUTHORIZATION:
             _take_credentials(setting, options.nats)
+        elif lower == _TLS:
+            _take_certificate(setting, options.nats)
+        elif lower == _HTTP_BASE_PATH and isinstance(setting.value, str):
+            options.nats.http_base_path = setting.value
         elif lower == STREAMING_SECTION or lower not in PASSED_NATS_KEYS:
             continue
         put(passed, name, setting)
@@ -114,6 +120,16 @@ def _take_credentials(setting: Setting, nats: NatsOptions) -> None:
             # A hash is no password: the streaming keys must give ours.
             if name.lower() in names and isinstance(inner.value, str) and not inner.value.startswith(_BCRYPT_PREFIX):
                 setattr(nats, attribute, inner.value)
+
+
+def _take_certificate(setting: Setting, nats: NatsOptions) -> None:
+    """What the embedded server shows its clients: the monitoring port shows the same."""
+    if not isinstance(setting.value, dict):
+        return  # nats-server says what is wrong
+    for name, inner in setting.value.items():
+        attribute = {"cert_file": "tls_cert", "key_file": "tls_key"}.get(name.lower())
+        if attribute is not None and isinstance(inner.value, str):
+            setattr(nats, attribute, inner.value)
 
 
 def _address(name: str, setting: Setting) -> tuple[str, int]:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nats_streaming.errors import ConfigError, NatsServerError
-from nats_streaming.nats.embedded_options import EmbeddedOptions
+from nats_streaming.nats.embedded_options import RANDOM_PORT, EmbeddedOptions
 from nats_streaming.nats.server_process import NatsServerProcess
 from nats_streaming.nats.urls import ServerUrl, parse_server_urls
+from nats_streaming.server.monitoring_port import is_monitoring_on, monitoring_urls
 from nats_streaming.server.options import LinkSecurity, Options
 from nats_streaming.server.pid_file import write_pid_file
 
@@ -62,7 +63,7 @@ class NatsSide:
         if self._options.pid_file:
             write_pid_file(self._options.pid_file)
         if self._ports_file is not None:
-            await self._ports_file.write()
+            await self._ports_file.write(monitoring_urls(self._options))
 
     def connection(self, suffix: str, sink: MessageSink, **callbacks: Callable[..., None]) -> NatsConnection:
         """A connection, not yet connected; whoever asked for it closes it.
@@ -121,14 +122,15 @@ def embedded_options(options: Options) -> EmbeddedOptions:
     """
     nats = options.nats
     arguments = list(nats.child_arguments)
+    # The port that operators see is ours, and asks this one.
+    http_port = RANDOM_PORT if is_monitoring_on(options) else None
     if not nats.config_name:
         return EmbeddedOptions(
             binary=nats.binary or None,
             host=nats.host,
             port=nats.port,
             name=nats.name or None,
-            http_port=nats.http_port or None,
-            http_host=nats.http_host or nats.host,
+            http_port=http_port,
             debug=nats.debug,
             trace=nats.trace,
             trace_verbose=nats.trace_verbose,
@@ -145,8 +147,7 @@ def embedded_options(options: Options) -> EmbeddedOptions:
         host=nats.host if "host" in nats.flagged else None,
         port=nats.port if "port" in nats.flagged else None,
         name=nats.name if "name" in nats.flagged else None,
-        http_port=nats.http_port or None,
-        http_host=nats.http_host or nats.host,
+        http_port=http_port,
         arguments=tuple(arguments),
         config_text=nats.config_text,
         config_name=nats.config_name,

@@ -15,6 +15,8 @@ from nats_streaming.constants import (
     DEFAULT_HEARTBEAT_TIMEOUT_NS,
     DEFAULT_IO_BATCH_SIZE,
     DEFAULT_IO_SLEEP_TIME_US,
+    DEFAULT_METRICS_CHANNELS,
+    DEFAULT_METRICS_SUBSCRIPTIONS,
     DEFAULT_NATS_HOST,
     DEFAULT_NATS_PORT,
     DEFAULT_STORE_TYPE,
@@ -37,6 +39,8 @@ class NatsOptions:
         http_host: address of the monitoring; "" is `host`.
         http_port: monitoring port; 0 means none, -1 any free one.
         https_port: the same over TLS.
+        http_base_path: what precedes the paths of NATS's own monitoring pages.
+        tls_cert, tls_key: paths of the certificate, and its key, that the monitoring port shows.
         name: its name; "" lets it choose.
         debug, trace, trace_verbose: its own log levels, independent of the streaming ones.
         user, password, token: asked of clients when embedded, and used by our own link.
@@ -53,6 +57,9 @@ class NatsOptions:
     http_host: str = ""
     http_port: int = 0
     https_port: int = 0
+    http_base_path: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
     name: str = ""
     debug: bool = False
     trace: bool = False
@@ -137,6 +144,29 @@ class LogOptions:
 
 
 @dataclass(slots=True)
+class MonitorOptions:
+    """What monitoring shows; the port is NATS's (`NatsOptions.http_port`).
+
+    Attributes:
+        metrics_channels: channels that have series of their own in `/metrics`.
+        metrics_subscriptions: the same for subscriptions.
+    """
+
+    metrics_channels: int = DEFAULT_METRICS_CHANNELS
+    metrics_subscriptions: int = DEFAULT_METRICS_SUBSCRIPTIONS
+
+    def check(self) -> None:
+        """
+        Raises:
+            ConfigError: a number is negative.
+        """
+        for name in ("metrics_channels", "metrics_subscriptions"):
+            value = getattr(self, name)
+            if value < 0:
+                raise ConfigError(f"{name} cannot be negative ({value}); 0 is none", option=name)
+
+
+@dataclass(slots=True)
 class Options:
     """A server's options.
 
@@ -158,6 +188,7 @@ class Options:
         debug, trace: whether streaming writes DBG and TRC lines.
         nats: the embedded nats-server and our credentials.
         link: how our link logs in to NATS.
+        monitor: what monitoring shows.
         log: the log.
         pid_file: file to write the process ID to; "" means none.
         ports_file_dir: directory for a file that lists the ports in use; "" means none.
@@ -185,6 +216,7 @@ class Options:
     trace: bool = False
     nats: NatsOptions = field(default_factory=NatsOptions)
     link: LinkSecurity = field(default_factory=LinkSecurity)
+    monitor: MonitorOptions = field(default_factory=MonitorOptions)
     log: LogOptions = field(default_factory=LogOptions)
     pid_file: str = ""
     ports_file_dir: str = ""
@@ -220,6 +252,8 @@ class Options:
             )
         _check_port("port", self.nats.port)
         _check_port("http_port", self.nats.http_port)
+        _check_port("https_port", self.nats.https_port)
+        self.monitor.check()
 
 
 def _check_port(option: str, port: int) -> None:

@@ -10,6 +10,7 @@ that nobody else sees, and what it wrote there becomes our file.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import shutil
@@ -43,8 +44,11 @@ class PortsFile:
         self.nats_directory = mkdtemp(prefix="nats-streaming-ports-")
         """What the nats-server gets as its own `ports_file_dir`."""
 
-    async def write(self) -> None:
+    async def write(self, monitoring: list[str]) -> None:
         """Wait for nats-server's file and make ours from it; it appears in one step.
+
+        Args:
+            monitoring: URLs of our monitoring, in place of the nats-server's own, which only we use.
 
         Raises:
             ConfigError: ours cannot be written, or theirs does not come.
@@ -56,8 +60,9 @@ class PortsFile:
             if loop.time() > deadline:
                 raise ConfigError("ports_file_dir: the nats-server did not tell its ports", option="ports_file_dir")
             await asyncio.sleep(_POLL_S)
+        ports = {**json.loads(data), "monitoring": monitoring}
         try:
-            fresh.write_bytes(data)
+            fresh.write_text(json.dumps({name: urls for name, urls in ports.items() if urls}), encoding="utf-8")
             os.replace(fresh, self.path)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()

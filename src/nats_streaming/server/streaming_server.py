@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Self
 
 from nats_streaming.clock import Clock, SystemClock
 from nats_streaming.server.banner import starting_lines
+from nats_streaming.server.monitoring_port import is_monitoring_on
 from nats_streaming.server.nats_side import NatsSide
 from nats_streaming.server.options import Options
 from nats_streaming.server.state import EXIT_ABORTED, Failure, ServerState
 from nats_streaming.streaming.nuid import new_nuid
 
 if TYPE_CHECKING:
+    from nats_streaming.server.monitoring import Monitoring
     from nats_streaming.server.service import Service
     from nats_streaming.stores.api import Store
 
@@ -56,6 +58,7 @@ class StreamingServer:
         self._failure: asyncio.Future[Failure] | None = None
         self._stop_task: asyncio.Task[None] | None = None
         self._is_spawned = False
+        self._monitoring: Monitoring | None = None
 
     @property
     def state(self) -> ServerState:
@@ -100,7 +103,13 @@ class StreamingServer:
         if not self._is_spawned:
             self.spawn()
         self.store = open_configured_store(self.options)
+        if is_monitoring_on(self.options):
+            from nats_streaming.server.monitoring import Monitoring
+
+            self._monitoring = Monitoring(self, self._clock)
         await self._nats.start()
+        if self._monitoring is not None:
+            self._monitoring.start()
 
     async def _activate(self) -> None:
         from nats_streaming.server.service import Service
@@ -108,6 +117,8 @@ class StreamingServer:
         assert self.store is not None
         self.service = Service(self.options, self.store, self._nats, self._clock, self._on_bug)
         await self.service.activate()
+        if self._monitoring is not None:
+            self._monitoring.show()
 
     # Failing.
 
@@ -142,6 +153,8 @@ class StreamingServer:
             await self.store.close()
         if self.service is not None:
             await self.service.disconnect()
+        if self._monitoring is not None:
+            await self._monitoring.stop()
         await self._nats.stop()
 
     async def __aenter__(self) -> Self:
