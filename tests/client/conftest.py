@@ -20,8 +20,12 @@ _names = itertools.count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--rounds", type=int, default=5, help="of each fault in the client's chaos test")
-    parser.addoption("--messages", type=int, default=20_000, help="published in the client's chaos test")
+    parser.addoption("--rounds", type=int, default=20, help="of each fault in the client's chaos test")
+    parser.addoption("--messages", type=int, default=2_000, help="published at least in the client's chaos test")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "timeout_seconds(seconds): how long this test may take")
 
 
 def server_of(kind: str, *arguments: str, **options: Any) -> ServerProcess:
@@ -93,7 +97,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
     async def run() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context))
-        async with asyncio.timeout(TEST_SECONDS):
+        longer = pyfuncitem.get_closest_marker("timeout_seconds")
+        async with asyncio.timeout(longer.args[0] if longer else TEST_SECONDS):
             await pyfuncitem.obj(**arguments)
 
     asyncio.run(run())

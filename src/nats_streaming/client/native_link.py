@@ -95,6 +95,7 @@ class NativeLink:
             on_writable=self._on_writable,
             logger=_logger,
         )
+        self.is_writable = False  # asked for at every publish, so not a property
         self._out = ByteBuffer(2 * FLUSH_BYTES)
         self._flush_is_scheduled = False
         self._next_sid = 1
@@ -104,10 +105,6 @@ class NativeLink:
     @property
     def is_connected(self) -> bool:
         return self._connection.is_connected
-
-    @property
-    def is_writable(self) -> bool:
-        return self._connection.is_writable
 
     @property
     def max_payload(self) -> int:
@@ -172,15 +169,18 @@ class NativeLink:
                 self._connection.write(frames)
 
     def _on_connected(self) -> None:
+        self.is_writable = True
         if self._events is not None:
             self._events.on_link_up()
 
     def _on_disconnected(self, reason: str | None) -> None:
+        self.is_writable = False
         self._out.truncate(0)
         if self._events is not None:
             self._events.on_link_down(reason or "nats: the server closed the connection")
 
     def _on_writable(self, is_writable: bool) -> None:
+        self.is_writable = is_writable
         if is_writable and self._events is not None:
             self._events.on_link_writable()
 

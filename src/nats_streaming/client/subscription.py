@@ -165,10 +165,22 @@ class Subscription:
         while not link.is_writable and link.is_connected and not self._has_ended:
             await asyncio.sleep(CONGESTION_SECONDS)
 
-    def ack_nowait(self, message: Message) -> None:
-        """What `Message.ack_nowait` does."""
+    def take_waiting(self, count_max: int) -> list[Message]:
+        """Take what waits, up to `count_max` messages, without waiting; for manual acks only."""
+        intake = self._intake
+        return [intake.take() for _ in range(min(count_max, len(intake.waiting)))]
+
+    def check_open(self, message: Message) -> None:
+        """
+        Raises:
+            SubscriptionClosed: `message` cannot be acked any more.
+        """
         if self._has_ended:
             raise SubscriptionClosed(f"{self} is closed: message {message.sequence} cannot be acked")
+
+    def ack_nowait(self, message: Message) -> None:
+        """What `Message.ack_nowait` does."""
+        self.check_open(message)
         if not self._intake.ack(message):
             return
         if self._ack_address is None:
