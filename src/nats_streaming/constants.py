@@ -94,6 +94,30 @@ PARTITION_CLIENT_WAIT_NS: Final = 1 * NS_PER_SECOND
 PARTITION_INVALID_CLIENTS_MAX: Final = 256
 """Known-invalid client IDs a partitioned server remembers (section 4.6)."""
 
+PARTITION_EARLY_BYTES_MAX: Final = 16 << 20
+"""Requests of clients that are not known yet which a partitioned server holds for that wait; more is refused."""
+
+PARTITION_CHECK_WAIT_NS: Final = 1 * NS_PER_SECOND
+"""Silence after which nobody else has our channels (operations, section 7)."""
+
+PARTITION_NEW_SERVER_DELAY_NS: Final = 500 * NS_PER_MS
+"""From the news of another NATS server to asking again, so that its routes are up (operations, section 7)."""
+
+FT_HEARTBEAT_INTERVAL_NS: Final = 1 * NS_PER_SECOND
+"""Between two heartbeats of an active server (operations, section 5)."""
+
+FT_MISSED_HEARTBEAT_NS: Final = 1_250 * NS_PER_MS
+"""Silence after which a standby tries to become active (operations, section 5)."""
+
+FT_JITTER: Final = 0.1
+"""Both are changed by up to this part, once per process, so that standbys do not try at the same instant."""
+
+FT_LOCK_FAILURES_MAX: Final = 3
+"""Checks of its own lock that may fail in a row before an active server gives up (operations, section 3.6)."""
+
+LOG_BACK_OFF_MAX_NS: Final = 60 * NS_PER_SECOND
+"""A line that would repeat every second comes at 1, 2, 4 ... seconds' distance, at most this."""
+
 PUBLISH_QUEUE_MAX: Final = 65_536
 """Staged publishes before reading from NATS pauses (section 4.4)."""
 

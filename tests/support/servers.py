@@ -42,6 +42,10 @@ def executable() -> str:
     return found
 
 
+READY = "Streaming Server is ready"
+STANDBY = "Starting in standby mode"
+
+
 class ServerProcess:
     """One `nats-streaming-server` process on a free loopback port, its log in a temporary file."""
 
@@ -97,13 +101,13 @@ class ServerProcess:
                 env={**os.environ, **self.environment},
             )
 
-    def start(self, ready_seconds: float = 20.0) -> ServerProcess:
-        """Spawn and wait until the log says that the streaming server is ready."""
-        already = self.log().count("Streaming Server is ready")
+    def start(self, ready_seconds: float = 20.0, *, until: str = READY) -> ServerProcess:
+        """Spawn and wait until the log says `until`, by default that the streaming server is ready."""
+        already = self.log().count(until)
         self.spawn()
         assert self.process is not None
         deadline = time.monotonic() + ready_seconds
-        while self.log().count("Streaming Server is ready") == already:
+        while self.log().count(until) == already:
             if self.process.poll() is not None:
                 raise RuntimeError(f"server exited with {self.process.returncode} before it was ready:\n{self.log()}")
             if time.monotonic() > deadline:

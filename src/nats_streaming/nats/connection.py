@@ -201,6 +201,15 @@ class NatsConnection:
             await link.close(timeout_s)
         self._logger.debug("connection %s has been closed", self._name)
 
+    def abandon(self) -> None:
+        """Disconnect for good at once; what is buffered is not sent."""
+        self._closing = True
+        if self._reconnecting is not None:
+            self._reconnecting.cancel()
+        link, self._link, self._transport = self._link, None, None
+        if link is not None:
+            link.abandon()
+
     # What the link calls; on_link_chunk and on_link_writable are set in __init__.
 
     def on_link_lost(self, link: Link, reason: str | None) -> None:

@@ -9,13 +9,13 @@ import logging
 import sys
 from typing import Any
 
-from nats_streaming.errors import NatsServerError, StreamingError
+from nats_streaming.errors import StreamingError
 from nats_streaming.server.log import write_in_background
 from nats_streaming.server.options import Options
 from nats_streaming.server.reload import reload_nats
 from nats_streaming.server.service_manager import ServiceManager
 from nats_streaming.server.signals import ProcessSignals
-from nats_streaming.server.state import EXIT_FAILED, Failure
+from nats_streaming.server.state import EXIT_FAILED
 from nats_streaming.server.streaming_server import StreamingServer
 
 _log = logging.getLogger("nats_streaming")
@@ -41,12 +41,8 @@ def run(options: Options) -> int:
         server.spawn()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_serve(server, signals, manager))
-    except StreamingError as error:
-        if isinstance(error, NatsServerError):
-            _log.critical("%s", error)
-        else:
-            _log.critical("Failed to start: %s", error)
-        return EXIT_FAILED
+    except StreamingError:
+        return EXIT_FAILED  # the log says why
 
 
 def _loop_factory() -> Any:
@@ -67,14 +63,13 @@ async def _serve(server: StreamingServer, signals: ProcessSignals, manager: Serv
         if not await _start(server, stopped):
             return stopped.result()
         manager.ready(_status(server))
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(_GC_THRESHOLD, 20, 50)
+        settled = loop.create_task(_settle_when_ready(server, manager), name="settle")
         failed = loop.create_task(server.wait_failed(), name="wait for a failure")
         ends: set[asyncio.Future[Any]] = {stopped, failed}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        settled.cancel()
         if failed.done():
-            return _on_failure(failed.result())
+            return failed.result().exit_status
         failed.cancel()
         _log.info("Shutting down.")
         return stopped.result()
@@ -110,9 +105,17 @@ def _reload(server: StreamingServer, manager: ServiceManager) -> None:
     manager.ready(_status(server))
 
 
-def _on_failure(failure: Failure) -> int:
-    _log.critical("%s", failure.text)
-    return failure.exit_status
+async def _settle_when_ready(server: StreamingServer, manager: ServiceManager) -> None:
+    """What was recovered stays: the garbage collector need not look at it again and again."""
+    try:
+        await server.wait_ready()
+    except StreamingError:
+        return  # it ends anyway
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD, 20, 50)
+    if server.options.ft_group:
+        manager.ready(_status(server))  # no longer a standby
 
 
 def _log_exception(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

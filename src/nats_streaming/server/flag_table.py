@@ -79,7 +79,7 @@ _SERVER: Final = (
     _set("hbi hb_interval", DURATION, "heartbeat_interval_ns", "30s", "Pause between heartbeats to a client"),
     _set("hbt hb_timeout", DURATION, "heartbeat_timeout_ns", "10s", "How long to wait for a heartbeat's reply"),
     _set("hbf hb_fail_count", INT, "heartbeat_fail_count", "10", "Failed heartbeats a client survives"),
-    _later("ft_group", STRING, "", "Name of the fault-tolerance group"),
+    _set("ft_group", STRING, "ft_group", "", "Name of the fault-tolerance group: one of its members is active"),
     SIGNAL,
     _set("encrypt", BOOL, "encryption.enabled", "false", "Encrypt the messages that the store keeps"),
     _set("encryption_cipher", STRING, "encryption.cipher", "", "Cipher of the store: AES or CHACHA"),

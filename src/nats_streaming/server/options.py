@@ -21,7 +21,7 @@ from nats_streaming.constants import (
     DEFAULT_NATS_PORT,
     DEFAULT_STORE_TYPE,
 )
-from nats_streaming.errors import ConfigError
+from nats_streaming.errors import ConfigError, quoted
 from nats_streaming.stores.file.options import FileOptions
 from nats_streaming.stores.limits import StoreLimits
 from nats_streaming.stores.sql.options import SqlOptions
@@ -249,6 +249,13 @@ class Options:
                 "could not subscribe to discover subject: nats: invalid subject"
                 " (a cluster ID is part of NATS subjects: no spaces, no empty tokens)",
                 option="cluster_id",
+            )
+        tokens = self.ft_group.split(".") if self.ft_group else []
+        if any(token in ("", "*", ">") or token.split() != [token] for token in tokens):
+            raise ConfigError(
+                "the name of a fault-tolerance group is part of a NATS subject: no spaces, empty tokens or wildcards,"
+                f" got {quoted(self.ft_group)}",
+                option="ft_group",
             )
         _check_port("port", self.nats.port)
         _check_port("http_port", self.nats.http_port)

@@ -279,6 +279,16 @@ class PublishLoop:
 
     # Stopping.
 
+    def abandon(self) -> None:
+        """Commit and send nothing more, as if the process had died."""
+        self._stopping = True
+        self._bus = None
+        for handle in (self._timer, self._lazy):
+            if handle is not None:
+                handle.cancel()
+        for job in (*self._jobs, *([self._committer] if self._committer is not None else [])):
+            job.cancel()
+
     async def stop(self) -> None:
         """Finish the batch in hand, send its answers; what comes later gets none."""
         self._stopping = True

@@ -53,6 +53,7 @@ class Service:
         self._clock = clock
         self._on_bug = on_bug
         self._link: NatsConnection | None = None
+        self._is_alone = not options.ft_group
 
     async def activate(self) -> None:
         """Lock, recover, see that nobody else serves our clients, serve them: the original's order.
@@ -66,8 +67,9 @@ class Service:
         engine, is_new = self._make_engine(recovered)
         link, loop = await self._connect(engine)
         _log.info("%s", recovered_line(None if recovered is None else len(recovered.channels)))
-        await refuse_second_server(engine, loop)
-        _log.debug("Did not detect another server instance")
+        if self._is_alone:
+            await refuse_second_server(engine, loop)
+            _log.debug("Did not detect another server instance")
         if is_new:
             engine.context.stage(ServerPut(engine.context.info))
         for subject, sid in engine.context.subjects.requests():
@@ -141,3 +143,10 @@ class Service:
         """Close the link, when the store is closed."""
         if self._link is not None:
             await self._link.close()
+
+    def abandon(self) -> None:
+        """Send and store nothing more, as if the process had died: the store may be another server's."""
+        if self._link is not None:
+            self._link.abandon()
+        if self.loop is not None:
+            self.loop.abandon()

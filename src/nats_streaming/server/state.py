@@ -28,9 +28,10 @@ class Failure(NamedTuple):
 
     Attributes:
         text: for the log's FTL line.
-        exit_status: `EXIT_FAILED`, or `EXIT_ABORTED` when it must end at once, without touching its store:
-            because of an error of ours, or because another server may be writing there.
+        exit_status: `EXIT_FAILED`, or `EXIT_ABORTED` for what the original panics at.
+        fenced: another server may own the store: nothing may be written to it and no ack may leave any more.
     """
 
     text: str
-    exit_status: int
+    exit_status: int = EXIT_FAILED
+    fenced: bool = False

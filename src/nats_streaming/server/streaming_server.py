@@ -1,7 +1,8 @@
 """One streaming server in this process: its life from prepared to stopped, for the executable and as a library.
 
-    prepare    embedded nats-server up                      a standby needs no more
-    activate   store locked and recovered, clients served   `service` does it
+    prepare    embedded nats-server up
+    [standby   wait for the lock of a fault-tolerance group  `fault_tolerance` does it]
+    activate   store locked and recovered, clients served    `service` does it
     stop       the reverse
 
 What only serving needs is imported when it begins: the executable lets the nats-server start meanwhile.
@@ -11,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from nats_streaming.clock import Clock, SystemClock
+from nats_streaming.errors import NatsServerError, StreamingError
 from nats_streaming.server.banner import starting_lines
 from nats_streaming.server.monitoring_port import is_monitoring_on
 from nats_streaming.server.nats_side import NatsSide
@@ -22,6 +24,8 @@ from nats_streaming.server.state import EXIT_ABORTED, Failure, ServerState
 from nats_streaming.streaming.nuid import new_nuid
 
 if TYPE_CHECKING:
+    from nats_streaming.nats.connection import NatsConnection
+    from nats_streaming.server.fault_tolerance import GroupMember
     from nats_streaming.server.monitoring import Monitoring
     from nats_streaming.server.service import Service
     from nats_streaming.stores.api import Store
@@ -30,7 +34,8 @@ _log = logging.getLogger("nats_streaming")
 
 
 class StreamingServer:
-    """`start` returns when clients are served; `stop` leaves nothing running. `async with` does both.
+    """`start` returns when clients are served, or in a fault-tolerance group as a standby; `stop` leaves nothing
+    running. `async with` does both.
 
     A server is started once: what a store or a link has closed is not opened again. It installs no signal
     handlers and changes no setting of the process.
@@ -54,8 +59,12 @@ class StreamingServer:
         self.service: Service | None = None
         self._clock = clock or SystemClock()
         self._nats = NatsSide(options)
-        self._state = ServerState.STANDALONE
+        self._state = ServerState.FT_STANDBY if options.ft_group else ServerState.STANDALONE
         self._failure: asyncio.Future[Failure] | None = None
+        self._ready: asyncio.Event = asyncio.Event()
+        self._member: GroupMember | None = None
+        self._group_connection: NatsConnection | None = None
+        self._stand_by_task: asyncio.Task[None] | None = None
         self._stop_task: asyncio.Task[None] | None = None
         self._is_spawned = False
         self._monitoring: Monitoring | None = None
@@ -80,19 +89,31 @@ class StreamingServer:
         self._is_spawned = True
         for line in starting_lines(self.options, self.server_id):
             _log.info("%s", line)
-        self._nats.spawn()
+        try:
+            self._nats.spawn()
+        except StreamingError as error:
+            _say_why(error)
+            raise
 
     async def start(self) -> None:
-        """Bring everything up. When this fails nothing is left running.
+        """Bring everything up. When this fails nothing is left running, and the log says why.
 
         Raises:
             NatsServerError, NatsLinkError, StoreError, ConfigError: why it cannot serve.
         """
-        self._failure = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._failure = loop.create_future()
         try:
             await self._prepare()
-            await self._activate()
-        except BaseException:
+            if self.options.ft_group:
+                await self._join_group()
+                self._stand_by_task = loop.create_task(self._stand_by(), name="stand by")
+                self._stand_by_task.add_done_callback(self._on_stand_by_end)
+            else:
+                await self._activate()
+        except BaseException as error:
+            if isinstance(error, StreamingError):
+                _say_why(error)
             await self.stop()
             raise
 
@@ -103,6 +124,10 @@ class StreamingServer:
         if not self._is_spawned:
             self.spawn()
         self.store = open_configured_store(self.options)
+        if self.options.ft_group:
+            from nats_streaming.server.fault_tolerance import refuse_unsuitable
+
+            refuse_unsuitable(self.store)
         if is_monitoring_on(self.options):
             from nats_streaming.server.monitoring import Monitoring
 
@@ -110,6 +135,41 @@ class StreamingServer:
         await self._nats.start()
         if self._monitoring is not None:
             self._monitoring.start()
+
+    async def _join_group(self) -> None:
+        from nats_streaming.nats.control_link import ControlLink
+        from nats_streaming.server.fault_tolerance import GroupMember
+
+        assert self.store is not None
+        link = ControlLink()
+        subject = f"_STAN.ft.{self.options.cluster_id}.{self.options.ft_group}".encode()
+        self._member = GroupMember(subject, self.server_id.encode(), self.store, link, self._clock, self._on_fenced)
+        self._group_connection = self._nats.connection("ft", link)
+        link.attach(self._group_connection)
+        self._member.join()
+        await self._nats.connect(self._group_connection)
+        _log.info("Starting in standby mode")
+
+    async def _stand_by(self) -> None:
+        """From standby to serving."""
+        import nats_streaming.server.service  # noqa: F401 - now there is time, at the take-over there is none
+
+        assert self._member is not None
+        await self._member.wait_for_lock()
+        _log.info("Server is active")
+        self._state = ServerState.FT_ACTIVE
+        # Before recovery, which may take long: nobody is to wonder meanwhile.
+        self._member.begin_heartbeats()
+        await self._activate()
+
+    def _on_stand_by_end(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, StreamingError):
+            self._fail(Failure(str(error)))
+        else:
+            _log.error("bug: standing by ended in an error", exc_info=error)
+            self._on_bug(f"standing by ended in an error: {error!r}")
 
     async def _activate(self) -> None:
         from nats_streaming.server.service import Service
@@ -119,43 +179,98 @@ class StreamingServer:
         await self.service.activate()
         if self._monitoring is not None:
             self._monitoring.show()
+        self._ready.set()
+
+    async def wait_ready(self) -> None:
+        """Return when clients are served, which for a standby may be never.
+
+        Raises:
+            StreamingError: the server has failed meanwhile, or was stopped.
+        """
+        if self._failure is None:
+            raise StreamingError("the server is not started")
+        ready = asyncio.ensure_future(self._ready.wait())
+        ends: set[asyncio.Future[Any]] = {ready, self._failure}
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+        if self._failure.done():
+            raise StreamingError(self.last_error)
+        if self._state not in (ServerState.STANDALONE, ServerState.FT_ACTIVE):
+            raise StreamingError("the server is stopped")
 
     # Failing.
+
+    @property
+    def last_error(self) -> str:
+        """Why a server that had started has failed, "" if it has not."""
+        return self._failure.result().text if self._failure is not None and self._failure.done() else ""
 
     def _on_bug(self, text: str) -> None:
         self._fail(Failure(text, EXIT_ABORTED))
 
+    def _on_fenced(self, text: str) -> None:
+        self._fail(Failure(text, EXIT_ABORTED, fenced=True))
+
     def _fail(self, failure: Failure) -> None:
+        """Say so, and stop."""
         assert self._failure is not None
-        if not self._failure.done():
-            self._state = ServerState.FAILED
-            self._failure.set_result(failure)
+        if self._failure.done() or self._stop_task is not None:
+            return
+        if failure.fenced and self.service is not None:
+            self.service.abandon()  # here and now: another server may be writing already
+        self._state = ServerState.FAILED
+        self._failure.set_result(failure)
+        _log.critical("%s", failure.text)
+        self._begin_stop()
 
     async def wait_failed(self) -> Failure:
-        """Return when the server, once started, cannot go on; `stop` is due then."""
-        assert self._failure is not None, "not started"
+        """Return when the server, once started, cannot go on. It stops by itself then."""
+        if self._failure is None:
+            raise StreamingError("the server is not started")
         return await asyncio.shield(self._failure)
 
     # Stopping.
 
     async def stop(self) -> None:
         """Finish the batch in hand, close the store, the link and the embedded nats-server. Idempotent."""
+        await asyncio.shield(self._begin_stop())
+
+    def _begin_stop(self) -> asyncio.Task[None]:
         if self._stop_task is None:
             self._stop_task = asyncio.get_running_loop().create_task(self._stop(), name="stop")
-        await asyncio.shield(self._stop_task)
+        return self._stop_task
 
     async def _stop(self) -> None:
         if self._state is not ServerState.FAILED:
             self._state = ServerState.SHUTDOWN
-        if self.service is not None:
-            await self.service.stop()
-        if self.store is not None:
-            await self.store.close()
-        if self.service is not None:
-            await self.service.disconnect()
+        self._ready.set()
+        if self._stand_by_task is not None:
+            self._stand_by_task.cancel()
+            await asyncio.wait({self._stand_by_task})
+        # Heartbeats end first: standbys may begin to wonder while we finish, since they cannot have the lock before.
+        if self._member is not None:
+            await self._member.stop()
+        await self._stop_serving()
+        if self._group_connection is not None:
+            await self._group_connection.close()
         if self._monitoring is not None:
             await self._monitoring.stop()
         await self._nats.stop()
+
+    async def _stop_serving(self) -> None:
+        from nats_streaming.stores.api import abandon
+
+        is_fenced = self._failure is not None and self._failure.done() and self._failure.result().fenced
+        if self.store is not None and is_fenced:
+            abandon(self.store)
+        elif self.service is not None:
+            await self.service.stop()
+        if self.store is not None and not is_fenced:
+            await self.store.close()
+        if self.service is not None:
+            await self.service.disconnect()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -163,3 +278,9 @@ class StreamingServer:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+
+
+def _say_why(error: StreamingError) -> None:
+    """Log why a start failed; what nats-server says stands for itself."""
+    prefix = "" if isinstance(error, NatsServerError) else "Failed to start: "
+    _log.critical("%s%s", prefix, error)

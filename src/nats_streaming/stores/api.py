@@ -110,11 +110,25 @@ class Store(Protocol):
         ...
 
     async def try_lock(self) -> bool:
-        """Become the only server on this store; False while another is. Only with `exclusive_lock`."""
+        """Become the only server on this store, until `close`. Only with `exclusive_lock`.
+
+        Called again by the holder, in a fault-tolerance group about once a second, also beside a commit: then it says
+        whether the lock is still held, and refreshes it if it needs that.
+
+        Returns:
+            False while another server is the one, or when the lock was lost to one.
+
+        Raises:
+            StoreError: it cannot be told, and trying again may help.
+        """
         ...
 
     async def close(self) -> None:
-        """Commit nothing more, release everything. Idempotent."""
+        """Commit nothing more, release everything. Idempotent.
+
+        A store may also have a method `abandon()`, which writes nothing more, not even what was committed and
+        waits to be written elsewhere, and returns at once: see the function of this name.
+        """
         ...
 
 
@@ -125,3 +139,10 @@ class StoreFactory(Protocol):
     """
 
     def __call__(self, options: dict[str, Any]) -> Store: ...
+
+
+def abandon(store: Store) -> None:
+    """Leave a store as a crash would, since another server may own it now; one that cannot do so stays as it is."""
+    leave = getattr(store, "abandon", None)
+    if leave is not None:
+        leave()

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from nats_streaming.errors import ConfigError, CorruptionError
 from nats_streaming.protocol.protobuf import FIELD, FieldReader
 from nats_streaming.protocol.stan_messages import length_field
-from nats_streaming.stores.api import Store
+from nats_streaming.stores.api import Store, abandon
 from nats_streaming.stores.batch import ChannelRemoved, Messages, Record
 from nats_streaming.stores.segment import Segment
 from nats_streaming.stores.state import StoreState
@@ -269,3 +269,6 @@ class EncryptedStore:
 
     async def close(self) -> None:
         await self._inner.close()
+
+    def abandon(self) -> None:
+        abandon(self._inner)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
-from nats_streaming.protocol.subjects import is_channel_name, is_client_id
+from nats_streaming.protocol.subjects import PatternSet, is_channel_name, is_client_id
 
 
 @pytest.mark.parametrize(
@@ -49,3 +51,43 @@ def test_client_ids(client_id: bytes) -> None:
 )
 def test_what_is_no_client_id(client_id: bytes) -> None:
     assert not is_client_id(client_id)
+
+
+def channels_of(pattern: bytes) -> set[bytes]:
+    """All names of up to three tokens out of two that belong to a pattern, found by trying."""
+    names = [b".".join(tokens) for size in (1, 2, 3) for tokens in product((b"a", b"b"), repeat=size)]
+    wanted = pattern.split(b".")
+    found = set()
+    for name in names:
+        tokens = name.split(b".")
+        if wanted[-1] == b">":
+            fits = len(tokens) >= len(wanted) and _fit(wanted[:-1], tokens[: len(wanted) - 1])
+        else:
+            fits = len(tokens) == len(wanted) and _fit(wanted, tokens)
+        if fits:
+            found.add(name)
+    return found
+
+
+def _fit(wanted: list[bytes], tokens: list[bytes]) -> bool:
+    return all(want in (b"*", token) for want, token in zip(wanted, tokens, strict=True))
+
+
+def test_patterns_overlap_if_a_channel_belongs_to_both() -> None:
+    heads = [b".".join(tokens) for size in (1, 2) for tokens in product((b"a", b"b", b"*"), repeat=size)]
+    patterns = [*heads, b">", *(head + b".>" for head in heads)]
+    for one in patterns:
+        alone = PatternSet([one])
+        for other in patterns:
+            assert (alone.overlapping(other) is not None) == bool(channels_of(one) & channels_of(other)), (one, other)
+
+
+def test_the_overlapping_member_is_named() -> None:
+    patterns = PatternSet([b"foo.*", b"bar", b"baz.>"])
+    assert patterns.overlapping(b"foo.bar") == b"foo.*"
+    assert patterns.overlapping(b"*") == b"bar"
+    assert patterns.overlapping(b"baz.*.x") == b"baz.>"
+    assert patterns.overlapping(b">") in (b"foo.*", b"bar", b"baz.>")
+    assert patterns.overlapping(b"foo") is None
+    assert patterns.overlapping(b"baz") is None
+    assert PatternSet([]).overlapping(b">") is None

@@ -39,6 +39,7 @@ def recover_and_replay(root: RootFiles, journal: Journal) -> Replayed:
         CorruptionError: only with the option `strict`.
         StoreError: a file cannot be read or written.
     """
+    root.witness.open()
     is_there = journal.is_there()
     is_passed_over = is_there and not root.witness.is_ours()
     replayed = Replayed(root.recover(replay_follows=is_there and not is_passed_over))

@@ -84,7 +84,7 @@ class RootFiles:
         limits: Callable[[bytes], ChannelLimits] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """Make the directory and see to the witness of `truncate_bad_eof`; read nothing.
+        """Make the directory; read nothing, since another server may be at work there.
 
         Args:
             directory: the root.
@@ -94,7 +94,7 @@ class RootFiles:
             clock: for the interval between compactions.
 
         Raises:
-            StoreError: the directory cannot be made, or the witness stands against it.
+            StoreError: the directory cannot be made.
         """
         self.findings = []
         self._directory = directory

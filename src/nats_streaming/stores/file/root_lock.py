@@ -3,7 +3,7 @@
 A POSIX record lock over the whole file, taken with fcntl and not with flock: the two do not see each other.
 It belongs to the process, and closing any descriptor of that file in the process gives it up, so the file is
 opened here and nowhere else, and only once: within the process a set of paths keeps a second store out.
-The file stays.
+The file stays; whoever removes it lets a second server in, so a holder that asks again looks for that.
 
 Source: stores specification, section 2.9 (FT lock).
 """
@@ -22,7 +22,8 @@ from nats_streaming.stores.file.file_io import FILE_MODE, Files
 
 FILE_NAME = ".rootdir.lck"
 _held: set[str] = set()
-_BUSY = {errno.EAGAIN, errno.EACCES, errno.EINTR, errno.ENOLCK}
+_TAKEN = frozenset({errno.EAGAIN, errno.EACCES})
+_BUSY = _TAKEN | {errno.EINTR, errno.ENOLCK}
 
 
 class DirectoryInUseError(StoreError):
@@ -49,13 +50,19 @@ class RootLock:
     def acquire(self) -> bool:
         """True when it is ours, also if it was before; False while another process, or another store here, has it.
 
+        A holder that gets False has lost it: the lock file was removed or replaced and another process was faster, or
+        the file system has given the lock away.
+
         Raises:
             StoreError: the file cannot be opened for a reason that waiting does not mend.
         """
         if self._descriptor >= 0:
-            return True
+            return self._is_still_held()
         if os.path.realpath(self._path) in _held:
             return False
+        return self._open_and_lock()
+
+    def _open_and_lock(self) -> bool:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
         try:
             descriptor: int = self._files.system("open", self._path, os.open, self._path, flags, FILE_MODE)
@@ -63,15 +70,46 @@ class RootLock:
             if isinstance(error.__cause__, (FileNotFoundError, PermissionError)):
                 raise
             return False
+        is_ours = False
+        try:
+            is_ours = self._try_lock(descriptor, _BUSY)
+        finally:
+            if not is_ours:
+                os.close(descriptor)
+        if not is_ours:
+            return False
+        self._descriptor = descriptor
+        _held.add(os.path.realpath(self._path))
+        return True
+
+    def _is_still_held(self) -> bool:
+        if os.name == "nt":
+            return True  # a file in use can neither be removed nor locked twice
+        if self._is_in_place():
+            # Held already, it changes nothing; lost and free, it is ours again.
+            return self._try_lock(self._descriptor, _TAKEN)
+        # Of another file: closing the old one does not touch a lock on the new one.
+        self.release()
+        return self._open_and_lock()
+
+    def _is_in_place(self) -> bool:
+        """Whether the file we hold is the one that others find."""
+        try:
+            there: os.stat_result = self._files.system("stat", self._path, os.stat, self._path)
+        except StoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return False
+            raise
+        here: os.stat_result = self._files.system("stat", self._path, os.fstat, self._descriptor)
+        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+    def _try_lock(self, descriptor: int, busy: frozenset[int]) -> bool:
         try:
             self._files.system("lock", self._path, _lock, descriptor)
         except StoreError as error:
-            os.close(descriptor)
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _BUSY:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in busy:
                 return False
             raise
-        self._descriptor = descriptor
-        _held.add(os.path.realpath(self._path))
         return True
 
     def release(self) -> None:

@@ -26,32 +26,37 @@ _JOURNAL: Final = b"journal: this directory was not closed, start nats-streaming
 
 
 class Witness:
-    """One per store."""
+    """One per store. `open` comes first, and not before the directory is ours: a standby touches nothing."""
 
     def __init__(self, files: Files, directory: str, *, truncate: bool) -> None:
-        """Let the store be opened, or not.
-
+        """
         Args:
             files: what reaches the file system.
-            directory: the root, which exists.
+            directory: the root.
             truncate: whether bad ends are to be cut off.
-
-        Raises:
-            StoreError: they are, and were at the last start too.
         """
         self._files = files
         self._directory = directory
         self._path = os.path.join(directory, FILE_NAME)
         self._truncate = truncate
+        self._stood = False
+
+    def open(self) -> None:
+        """Let the store be opened, or not.
+
+        Raises:
+            StoreError: bad ends are to be cut off, and were at the last start too.
+        """
+        files = self._files
         content = files.read_whole(self._path) if files.exists(self._path) else None
         self._stood = content in (_TRUNCATED, _JOURNAL)
-        if truncate:
+        if self._truncate:
             if content not in (None, _JOURNAL):
                 raise StoreError(
                     "file store should not be opened consecutively with the TruncateUnexpectedEOF option set to true"
                 )
             self._write(_TRUNCATED)
-        elif content == _TRUNCATED and any(name.startswith("journal.") for name in files.listdir(directory)):
+        elif content == _TRUNCATED and any(name.startswith("journal.") for name in files.listdir(self._directory)):
             self._write(_JOURNAL)
         elif content is not None and content != _JOURNAL:
             files.unlink(self._path)

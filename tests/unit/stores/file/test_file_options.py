@@ -89,13 +89,23 @@ def test_a_root_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_truncating_bad_ends_twice_in_a_row_is_refused(tmp_path: Path) -> None:
     text = "file store should not be opened consecutively with the TruncateUnexpectedEOF option set to true"
-    open_root(tmp_path, truncate_bad_eof=True).close()
+
+    def start(*, truncate_bad_eof: bool = False) -> None:
+        root = open_root(tmp_path, truncate_bad_eof=truncate_bad_eof)
+        try:
+            root.witness.open()
+        finally:
+            root.close()
+
+    start(truncate_bad_eof=True)
     assert (tmp_path / ".truncate.lck").exists()
     with pytest.raises(StoreError, match=text):
-        open_root(tmp_path, truncate_bad_eof=True)
-    open_root(tmp_path).close()
+        start(truncate_bad_eof=True)
+    start()
     assert not (tmp_path / ".truncate.lck").exists()
-    open_root(tmp_path, truncate_bad_eof=True).close()
+    start(truncate_bad_eof=True)
+    open_root(tmp_path).close()
+    assert (tmp_path / ".truncate.lck").exists(), "a standby touches nothing"
 
 
 def test_names_of_channels_that_would_leave_the_directory(tmp_path: Path) -> None:

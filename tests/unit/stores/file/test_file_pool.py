@@ -173,3 +173,31 @@ def test_a_lock_that_can_never_be_taken_is_an_error(tmp_path: Path, code: int) -
 
 def test_a_lock_that_cannot_be_taken_now_is_busy(tmp_path: Path) -> None:
     assert not open_root(tmp_path, Denied(errno.EMFILE)).try_lock()
+
+
+def test_a_holder_notices_that_its_lock_file_was_removed(tmp_path: Path) -> None:
+    """It takes the lock again in a new file, unless another process was faster."""
+    root = open_root(tmp_path)
+    assert root.try_lock()
+    lock_file = tmp_path / ".rootdir.lck"
+    lock_file.unlink()
+    assert root.try_lock()
+    assert lock_file.exists()
+    assert locked_by_another(tmp_path) == "False"
+
+    lock_file.unlink()
+    script = f"{LOCK}sys.stdout.flush(); sys.stdin.read()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "True\n"
+        assert not root.try_lock()
+        assert not root.try_lock()
+        other.communicate()
+    root.close()
