@@ -51,7 +51,6 @@ NOT_HERE: dict[str, dict[int, str]] = {
         101: "the part about a recorded cluster ID that differs",
     },
     "needs a configuration file": {
-        90: "limits per channel exist in the file only",
         103: "partitioning exists in the file only",
     },
     "needs a store that fails on command; held by tests/unit/streaming/test_engine_store_failures.py": {

@@ -112,7 +112,17 @@ class NatsClient:
         self.disconnected = asyncio.Event()
 
     @classmethod
-    async def connect(cls, port: int, *, host: str = "127.0.0.1", no_responders: bool = True) -> NatsClient:
+    async def connect(
+        cls, port: int, *, host: str = "127.0.0.1", no_responders: bool = True, **credentials: str
+    ) -> NatsClient:
+        """Connect to a NATS server.
+
+        Args:
+            credentials: fields of CONNECT: `user` and `pass`, or `auth_token`.
+
+        Raises:
+            ConnectionResetError: it refused us.
+        """
         reader, writer = await asyncio.open_connection(host, port)
         client = cls(reader, writer)
         client._read_task = asyncio.create_task(client._read())
@@ -126,6 +136,7 @@ class NatsClient:
             "protocol": 1,
             "lang": "test",
             "version": "1",
+            **credentials,
         }
         writer.write(b"CONNECT " + json.dumps(options).encode() + b"\r\n")
         client._inbox_prefix = client.new_inbox() + b"."
