@@ -41,6 +41,7 @@ OTHER_DISTRIBUTIONS = {
     "uvloop": frozenset({"server"}),
     "aiohttp": frozenset({"monitor"}),
     "cryptography": frozenset({"stores"}),
+    "nkeys": frozenset({"nats"}),
     "prometheus_client": frozenset({"monitor"}),
     "yarl": frozenset({"monitor"}),
     "pytest": frozenset({"testing"}),

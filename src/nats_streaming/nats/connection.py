@@ -20,6 +20,7 @@ from nats_streaming.nats.handshake import (
     is_permissions_violation,
     is_valid_subject,
     link_error,
+    refused_subject,
 )
 from nats_streaming.nats.link import Link
 from nats_streaming.nats.urls import ServerUrl, discovered_urls
@@ -93,6 +94,7 @@ class NatsConnection:
         self._reconnecting: asyncio.Task[None] | None = None
         self._retry = asyncio.Event()
         self._reported: set[str] = set()
+        self._refused: set[str] = set()
 
     @property
     def is_connected(self) -> bool:
@@ -114,6 +116,11 @@ class NatsConnection:
     @property
     def connected_url(self) -> ServerUrl | None:
         return None if self._link is None else self._current
+
+    @property
+    def refused_subjects(self) -> list[str]:
+        """Subscriptions that the server we are connected to does not allow us, so far as it has said."""
+        return sorted(self._refused)
 
     @property
     def urls(self) -> list[ServerUrl]:
@@ -233,6 +240,9 @@ class NatsConnection:
     def on_link_error(self, link: Link, text: bytes) -> None:
         error = str(link_error(text))
         self._logger.error("Asynchronous error on connection %s: %s", self._options.name, error)
+        refused = refused_subject(text)
+        if refused is not None:
+            self._refused.add(refused)
         if not is_permissions_violation(text):
             link.remember_error(error)
             if error == "nats: stale connection":
@@ -253,6 +263,7 @@ class NatsConnection:
         self._link = link
         self._transport = link.transport
         self._current = url
+        self._refused.clear()
         self._connected_at = asyncio.get_running_loop().time()
         if self._subscriptions:
             subscriptions = self._subscriptions.items()

@@ -8,6 +8,7 @@ Source: NATS client protocol, operations INFO, CONNECT and -ERR.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import ssl
 
     from nats_streaming.nats.urls import ServerUrl
+
+_REFUSED_SUBSCRIPTION = re.compile(rb'permissions violation for subscription to "([^"]*)"', re.IGNORECASE)
 
 NATS_MAX_PAYLOAD_BYTES = 1024 * 1024
 """A nats-server's default, used until an INFO says otherwise."""
@@ -182,6 +185,12 @@ def link_error(text: bytes) -> NatsLinkError:
 def is_permissions_violation(text: bytes) -> bool:
     """Whether a -ERR concerns one publish or subscription, and leaves the connection open."""
     return text[:22].lower() == b"permissions violation "
+
+
+def refused_subject(text: bytes) -> str | None:
+    """The subject of a subscription that a -ERR says we may not have; None if it says something else."""
+    match = _REFUSED_SUBSCRIPTION.match(text)
+    return None if match is None else match[1].decode("utf-8", "replace")
 
 
 def is_valid_subject(subject: bytes) -> bool:

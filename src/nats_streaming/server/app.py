@@ -96,7 +96,9 @@ async def _start(server: StreamingServer, stopped: asyncio.Future[int]) -> bool:
 
 
 def _status(server: StreamingServer) -> str:
-    return f"{server.state.value}, cluster ID {server.options.cluster_id}"
+    refused = server.service.refused_subjects if server.service is not None else []
+    missing = f", NATS refuses {', '.join(refused)}" if refused else ""
+    return f"{server.state.value}, cluster ID {server.options.cluster_id}{missing}"
 
 
 def _reload(server: StreamingServer, manager: ServiceManager) -> None:

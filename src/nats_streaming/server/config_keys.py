@@ -109,6 +109,7 @@ LINK_TLS: Final = Section(
         _only(
             "skip_verify insecure", BOOL, "link.insecure", "false", "Take any certificate of NATS: not for production"
         ),
+        _only("handshake_first", BOOL, "link.handshake_first", "false", "Begin with TLS, as NATS's handshake_first"),
     ),
 )
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from nats_streaming.errors import ConfigError, NatsServerError
+from nats_streaming.errors import NatsServerError
 from nats_streaming.nats.embedded_options import RANDOM_PORT, EmbeddedOptions
 from nats_streaming.nats.server_process import NatsServerProcess
 from nats_streaming.nats.urls import ServerUrl, parse_server_urls
 from nats_streaming.server.monitoring_port import is_monitoring_on, monitoring_urls
-from nats_streaming.server.options import LinkSecurity, Options
+from nats_streaming.server.options import Options
 from nats_streaming.server.pid_file import write_pid_file
 
 if TYPE_CHECKING:
     from nats_streaming.nats.connection import NatsConnection
-    from nats_streaming.nats.handshake import LinkOptions
     from nats_streaming.protocol.nats_reader import MessageSink
     from nats_streaming.server.ports_file import PortsFile
 
@@ -75,8 +74,10 @@ class NatsSide:
 
         Raises:
             ConfigError: the address of the external NATS is wrong.
+            NatsLinkError: our certificate, key or seed cannot be used.
         """
         from nats_streaming.nats.connection import NatsConnection
+        from nats_streaming.server.link_options import link_options
 
         made: Any = NatsConnection
         connection: NatsConnection = made(self.urls(), sink, link_options(self._options, suffix), **callbacks)
@@ -153,42 +154,3 @@ def embedded_options(options: Options) -> EmbeddedOptions:
         config_name=nats.config_name,
         config_places=nats.config_places,
     )
-
-
-def link_options(options: Options, suffix: str) -> LinkOptions:
-    """How a connection of ours logs in to NATS.
-
-    Args:
-        options: of the streaming server.
-        suffix: what the connection is for.
-
-    Raises:
-        ConfigError: it asks for what our link cannot do yet.
-    """
-    from nats_streaming.nats.handshake import LinkOptions
-    from nats_streaming.server.version import version_text
-
-    nats, link = options.nats, options.link
-    _refuse_what_is_to_come(link)
-    return LinkOptions(
-        name=f"_NSS-{options.cluster_id}-{suffix}",
-        user=nats.user or link.user or None,
-        password=nats.password or link.password or None,
-        token=nats.token or link.token or None,
-        version=version_text(),
-        follow_discovered=bool(options.nats_server_url),
-    )
-
-
-def _refuse_what_is_to_come(link: LinkSecurity) -> None:
-    """A link that leaves out the security it was asked for must not be made."""
-    wanted = [
-        name
-        for name in (
-            "secure", "client_cert", "client_key", "client_ca", "server_name", "insecure",
-            "credentials", "nkey_seed_file",
-        )
-        if getattr(link, name)
-    ]  # fmt: skip
-    if wanted:
-        raise ConfigError(f"not available in this version yet, for our own link to NATS: {', '.join(wanted)}")

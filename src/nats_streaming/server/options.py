@@ -88,6 +88,7 @@ class LinkSecurity:
         client_ca: path of the authority that signed the server's certificate.
         server_name: name the certificate must carry; "" is the host we connect to.
         insecure: take any certificate.
+        handshake_first: begin with TLS, as a nats-server with `handshake_first` wants it, not when it has said INFO.
     """
 
     user: str = ""
@@ -101,6 +102,7 @@ class LinkSecurity:
     client_ca: str = ""
     server_name: str = ""
     insecure: bool = False
+    handshake_first: bool = False
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 from nats_streaming.clock import Clock
+from nats_streaming.errors import quoted
 from nats_streaming.nats.connection import NatsConnection
 from nats_streaming.server.banner import READY, recovered_line, store_lines, subject_lines
 from nats_streaming.server.nats_side import NatsSide
@@ -75,6 +76,12 @@ class Service:
         for subject, sid in engine.context.subjects.requests():
             link.subscribe(subject, sid)
         await link.flush(_FLUSH_S)
+        for refused in link.refused_subjects:
+            _log.error(
+                "NATS does not allow us to subscribe to %s: what is sent there gets no answer; see the permissions in"
+                " docs/guide/security.md",
+                quoted(refused),
+            )
         self._say_ready(engine)
         engine.begin()
         loop.kick()
@@ -133,6 +140,11 @@ class Service:
         for line in store_lines(self._options, self._store.name):
             _log.info("%s", line)
         _log.info("%s", READY)
+
+    @property
+    def refused_subjects(self) -> list[str]:
+        """Subjects that NATS does not let us listen to: while there are any, we serve in part only."""
+        return [] if self._link is None else self._link.refused_subjects
 
     async def stop(self) -> None:
         """Finish the batch in hand and send its answers; nothing is staged after that."""

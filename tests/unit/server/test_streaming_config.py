@@ -32,7 +32,7 @@ OTHER_KINDS = {"7": "int64", "1.5": "float64", '"x"': "string", "true": "bool", 
                "2026-01-31T00:00:00Z": "struct"}  # fmt: skip
 WANTED = {STRING: "string", DURATION: "string", BOOL: "bool", INT: "int64", SIZE: "int64"}
 
-# Every name of the original's keys, by section; ours are `strict` and those of metrics.
+# Every name of the original's keys, by section; ours are `handshake_first`, `strict` and those of metrics.
 ORIGINAL = {
     "": "id cid cluster_id discover_prefix st store store_type storetype dir datastore sd stan_debug sv stan_trace"
     " ns nats_server nats_server_url credentials username user password pass token nkey_seed_file secure hbi"
@@ -40,7 +40,8 @@ ORIGINAL = {
     " server_to_client_hb_fail_count ft_group ft_group_name partitioning syslog_name encrypt encryption_cipher"
     " encryption_key replace_durable replace_durables replace_duplicate_durable replace_duplicate_durables"
     " metrics_channels metrics_subs metrics_subscriptions",
-    "tls": "client_cert client_key client_ca client_cacert server_name server_hostname skip_verify insecure",
+    "tls": "client_cert client_key client_ca client_cacert server_name server_hostname skip_verify insecure"
+    " handshake_first",
     "limits": "mc max_channels maxchannels msu max_subs max_subscriptions maxsubscriptions mm max_msgs maxmsgs"
     " max_count maxcount mb max_bytes maxbytes ma max_age maxage mi max_inactivity maxinactivity",
     "file": "compact compact_enabled compact_frag compact_fragmentation compact_interval compact_min_size buffer_size"
