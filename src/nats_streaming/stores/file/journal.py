@@ -1,7 +1,7 @@
 """The journal of the FILE store: batches in the order of their commits, all channels in one file.
 
     <root>/journal.<n>.stan
-    file    := header frame*
+    file    := header frame* zeros
     header  := "STANJRNL" version(u32) first(u64) crc(u32 of the 20 bytes before)
     frame   := length(u32) crc(u32 of length, number and payload) number(u64) payload
     payload := one batch (stores.batch)                                    integers little-endian
@@ -11,6 +11,9 @@ one file to the next. `first` of a file voids, in all files before it, the frame
 so a batch whose commit failed stays void although its bytes may have reached the disk, and a file that
 repeats everything replaces the files before it in one rename. Files are removed from the oldest on, one
 after the other on stable storage, when what they hold is safe in the channel files.
+
+A file is made longer ahead of its frames, by zeros: a commit that does not change the file's size has
+one place of the disk to write instead of three.
 
 An incomplete last frame is a commit that never returned: it is dropped. Anything else that is not a frame is
 damage: what follows it is used, the file is kept aside as `journal.<n>.stan.damaged`, and it is reported.
@@ -48,6 +51,9 @@ _NEW = ".new"
 _DAMAGED = ".damaged"
 _SET_ASIDE = ".set-aside"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_CANNOT_RESERVE = _NO_ROOM | {errno.EOPNOTSUPP, errno.EINVAL}
+
+RESERVED_BYTES: Final = 4 << 20
 
 
 class Batch(NamedTuple):
@@ -107,12 +113,15 @@ class Journal:
         last: number of the newest batch, 0 when there was none.
     """
 
-    def __init__(self, root: str, files: Files, *, sync: bool, strict: bool = False) -> None:
+    def __init__(
+        self, root: str, files: Files, *, sync: bool, strict: bool = False, reserved_bytes: int = RESERVED_BYTES
+    ) -> None:
         """
         Args:
             root: directory of the journal, which exists.
             sync: whether `append` waits for stable storage.
             strict: whether damage is an error, not only reported.
+            reserved_bytes: how far a file is made longer at a time; 0 only by what is written.
         """
         self.size = 0
         self.file_size = 0
@@ -121,6 +130,8 @@ class Journal:
         self._files = files
         self._sync = sync
         self._strict = strict
+        self._reserved_bytes = reserved_bytes if sync else 0
+        self._reserved_to = 0  # of the file that is being written
         self._lock = threading.Lock()  # over the numbers
         self._standing = threading.RLock()  # over which files there are
         self._kept: list[_JournalFile] = []  # the last one is being written while `_file` is open
@@ -199,7 +210,9 @@ class Journal:
                 continue
             following = _find_frame(content, view, position + 1, expected)
             if following < 0:
-                found.tail_at = position
+                found.file.size = max(position, len(content.rstrip(b"\0")))
+                if found.file.size > position:
+                    found.tail_at = position
                 break
             found.damage.append(f"{following - position} bytes at offset {position} are no batch")
             position = following
@@ -217,8 +230,8 @@ class Journal:
         elif is_last and found.tail_at >= 0:
             lost = size - found.tail_at
             _log.warning("Journal %s: dropped an unfinished commit, %d bytes at offset %d", path, lost, found.tail_at)
-            tail = self._files.read_whole(path)[found.tail_at :]
-            if len(tail) >= _FRAME.size and any(tail):
+            tail = self._files.read_whole(path)[found.tail_at : size]
+            if len(tail) >= _FRAME.size:
                 # Nothing on the disk tells a power loss from damage to what had been committed.
                 self._keep_aside(path, tail)
         if not found.has_header and (found.batches or not is_last):
@@ -282,6 +295,8 @@ class Journal:
         else:
             try:
                 self._file.write(written)
+                if self.file_size + len(written) > self._reserved_to:
+                    self._reserve(self._file, self.file_size + len(written))
                 if self._sync:
                     self._file.sync_data()
             except StoreError as error:
@@ -318,6 +333,7 @@ class Journal:
         file = self._files.open_new(path)
         try:
             file.write(begun)
+            self._reserve(file, len(begun))
             if self._sync:
                 file.sync()
                 self._files.sync_directory(self._root)
@@ -331,6 +347,18 @@ class Journal:
         with self._lock:
             self._kept.append(_JournalFile(path, index, number, number, len(begun)))
             self.size += len(begun)
+
+    def _reserve(self, file: File, size: int) -> None:
+        """Make the file longer for the frames to come, behind the `size` bytes it has."""
+        if not self._reserved_bytes:
+            return
+        self._reserved_to = size + self._reserved_bytes
+        try:
+            file.reserve(self._reserved_to)
+        except StoreError as error:
+            # It is for speed only; whether there is room for a frame is seen when it is written.
+            if _errno_of(error) not in _CANNOT_RESERVE:
+                raise
 
     def _discard(self, file: File, path: str) -> None:
         """Remove a file that could not be begun; one that stays is void all the same."""

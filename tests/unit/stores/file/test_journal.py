@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import random
 import struct
@@ -25,13 +26,15 @@ from nats_streaming.testing.faulty_files import (
     nth,
 )
 
+RESERVED = 100
+
 
 def payload(number: int, size: int = 20) -> bytes:
     return encode_batch([ChannelCreated(b"%d" % number + b"x" * size)])
 
 
 def opened(directory: Path, *, strict: bool = False, files: Files | None = None) -> tuple[Journal, list[bytes]]:
-    journal = Journal(str(directory), files or Files(), sync=True, strict=strict)
+    journal = Journal(str(directory), files or Files(), sync=True, strict=strict, reserved_bytes=RESERVED)
     return journal, [batch.payload for batch in journal.replay()]
 
 
@@ -68,7 +71,9 @@ def test_batches_come_back_in_their_order_over_several_starts(tmp_path: Path) ->
 def test_the_layout_on_disk(tmp_path: Path) -> None:
     batches = written(tmp_path, 2)
     content = (tmp_path / "journal.1.stan").read_bytes()
-    assert content == header(1) + frame(1, batches[0]) + frame(2, batches[1])
+    frames = header(1) + frame(1, batches[0]) + frame(2, batches[1])
+    assert content[: len(frames)] == frames
+    assert content[len(frames) :] == bytes(len(header(1) + frame(1, batches[0])) + RESERVED - len(frames))
     assert content[:8] == b"STANJRNL"
     assert len(header(1)) == 24
     assert len(frame(1, b"abc")) == 16 + 3
@@ -84,7 +89,7 @@ def test_rotation_and_cut(tmp_path: Path) -> None:
     assert names(tmp_path) == ["journal.1.stan", "journal.2.stan"]
     journal.cut(2)
     assert names(tmp_path) == ["journal.2.stan"]
-    assert journal.size == (tmp_path / "journal.2.stan").stat().st_size
+    assert journal.size == (tmp_path / "journal.2.stan").stat().st_size - RESERVED
     journal.cut(3)  # the one that is being written stays
     assert names(tmp_path) == ["journal.2.stan"]
     journal.append(payload(4))
@@ -134,13 +139,47 @@ def test_an_unfinished_last_batch_is_dropped_at_every_length(tmp_path: Path) -> 
         assert found == [*batches[: max(complete, 0)], payload(9)], length
 
 
-def test_zeros_behind_the_last_batch_are_an_unfinished_commit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_zeros_behind_the_last_batch_are_room_for_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     batches = written(tmp_path, 2)
     path = tmp_path / "journal.1.stan"
     path.write_bytes(path.read_bytes() + bytes(5000))
     _, found = opened(tmp_path, strict=True)
     assert found == batches
-    assert "dropped an unfinished commit, 5000 bytes" in caplog.text
+    assert caplog.text == ""
+
+
+def test_a_torn_frame_in_the_room_for_more_is_an_unfinished_commit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    batches = written(tmp_path, 2)
+    path = tmp_path / "journal.1.stan"
+    size = len(path.read_bytes().rstrip(b"\0"))
+    path.write_bytes(path.read_bytes()[:size] + frame(3, payload(3))[:-5] + bytes(5000))
+    _, found = opened(tmp_path, strict=True)
+    assert found == batches
+    torn = len(frame(3, payload(3))) - 5
+    assert f"dropped an unfinished commit, {torn} bytes at offset {size}" in caplog.text
+    assert (tmp_path / "journal.1.stan.damaged").read_bytes() == frame(3, payload(3))[:-5]
+
+
+def test_room_is_made_in_steps(tmp_path: Path) -> None:
+    files = FaultyFiles(tmp_path)
+    journal, _ = opened(tmp_path, files=files)
+    for number in range(1, 20):
+        journal.append(payload(number))
+    assert 1 < sum(operation == "reserve" for operation, _ in files.log) < 19 / 2
+    assert journal.size < (tmp_path / "journal.1.stan").stat().st_size <= journal.size + RESERVED
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EOPNOTSUPP])
+def test_a_system_that_makes_no_room_ahead_is_written_to_all_the_same(tmp_path: Path, code: int) -> None:
+    files = FaultyFiles(tmp_path, lambda _number, operation, _path: FileFault(code) if operation == "reserve" else None)
+    journal, _ = opened(tmp_path, files=files)
+    batches = [payload(number) for number in range(1, 20)]
+    for batch in batches:
+        journal.append(batch)
+    journal.close()
+    assert opened(tmp_path)[1] == batches
 
 
 def test_a_flipped_bit_anywhere_never_gives_wrong_batches(tmp_path: Path) -> None:
