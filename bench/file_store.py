@@ -16,13 +16,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.cpu_per_message import children, cpu_seconds
-from bench.loadgen import Acker, Client, Counter
+from bench.loadgen import Acker, Client, Counter, Frames
 from bench.side_by_side import GO_SERVER, go_binary, text
 from tests.support.servers import ServerProcess, executable
 
@@ -33,11 +33,11 @@ Figures = dict[str, float]
 class Publisher:
     """Sends frames made before, at most `WINDOW` of them without an ack."""
 
-    def __init__(self, client: Client, frames: list[bytes]) -> None:
+    def __init__(self, client: Client, frames: Iterable[bytes]) -> None:
         self.client = client
-        self.frames = frames
+        self.frames = Frames(frames)
         client.link.socket.sendall(b"SUB _STAN.acks.%s 3\r\n" % client.client_id)
-        self.counter = Counter(client.link, len(frames))
+        self.counter = Counter(client.link, len(self.frames))
 
     def run(self) -> None:
         sent, total = 0, len(self.frames)
@@ -46,7 +46,7 @@ class Publisher:
             if room <= 0:
                 time.sleep(0.0002)
                 continue
-            self.client.link.socket.sendall(b"".join(self.frames[sent : sent + room]))
+            self.client.link.socket.sendall(self.frames.slice(sent, sent + room))
             sent += room
         self.counter.join(300)
         if self.counter.count != total:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _CONNECT = b'CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":true}\r\n'
 
@@ -137,49 +137,56 @@ class Counter(threading.Thread):
 
 
 class Acker(threading.Thread):
-    """Receives deliveries on sid 2 and acks each, in batches as they come."""
+    """Receives deliveries on sid 2, which must be sequences 1 to `expected`, and acks each, in batches as they come.
+
+    They are only counted: the acks are made before.
+    """
 
     def __init__(self, client: Client, channel: bytes, ack_inbox: bytes, expected: int) -> None:
         super().__init__(daemon=True)
         self.client = client
         self.expected = expected
         self.count = 0
-        self._head = b"PUB " + ack_inbox + b" "
-        self._subject = field(1, channel)
+        self._acks = Frames(_ack_frame(ack_inbox, channel, sequence) for sequence in range(1, expected + 1))
         self.start()
 
     def run(self) -> None:
-        buffer = b""
+        tail = b""
         link = self.client.link
         while self.count < self.expected:
             chunk = link.socket.recv(1 << 20)
             if not chunk:
                 return
-            buffer += chunk
-            position = 0
-            out = bytearray()
-            while True:
-                end = buffer.find(b"\r\n", position)
-                if end < 0:
-                    break
-                line = buffer[position:end]
-                if not line.startswith(b"MSG "):
-                    position = end + 2
-                    continue
-                size = int(line[line.rindex(b" ") + 1 :])
-                if len(buffer) < end + 4 + size:
-                    break
-                position = end + 4 + size
-                # Field 1 of MsgProto is the sequence: the varint behind its key.
-                stop = end + 3
-                while buffer[stop] & 0x80:
-                    stop += 1
-                ack = self._subject + b"\x10" + buffer[end + 3 : stop + 1]
-                out += b"%s%d\r\n%s\r\n" % (self._head, len(ack), ack)
-                self.count += 1
-            buffer = buffer[position:]
-            if out:
-                link.socket.sendall(out)
+            data = tail + chunk
+            count = data.count(b"MSG _INBOX")
+            tail = data[-9:] if not data.endswith(b"\n") else b""
+            if count:
+                link.socket.sendall(self._acks.slice(self.count, self.count + count))
+                self.count += count
+
+
+def _ack_frame(ack_inbox: bytes, channel: bytes, sequence: int) -> bytes:
+    ack = field(1, channel) + b"\x10" + varint(sequence)
+    return b"PUB %b %d\r\n%b\r\n" % (ack_inbox, len(ack), ack)
+
+
+class Frames:
+    """Many frames in one piece, of which any row can be sent without copying."""
+
+    def __init__(self, frames: Iterable[bytes]) -> None:
+        content = bytearray()
+        self._ends = [0]
+        for frame in frames:
+            content += frame
+            self._ends.append(len(content))
+        self._view = memoryview(bytes(content))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def slice(self, first: int, end: int) -> memoryview:
+        """Frames `first` to `end - 1`; those that exist of them."""
+        return self._view[self._ends[min(first, len(self))] : self._ends[min(end, len(self))]]
 
 
 @contextlib.contextmanager
