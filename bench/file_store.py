@@ -131,6 +131,23 @@ def measure(path: str, work: Callable[[int, int, int], Figures], count: int, siz
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def table_head(what: str, rounds: int) -> str:
+    return (
+        f"{what}, FILE, {rounds} rounds, medians (min..max); ratio = ours / Go\n\n"
+        "| workload | figure | ours | Go | ratio |\n|---|---|--:|--:|--:|"
+    )
+
+
+def table_rows(name: str, rounds: list[tuple[Figures, Figures]]) -> str:
+    """A row per figure; each round has ours and theirs."""
+    rows = []
+    for key in rounds[0][0]:
+        mine, other = [r[0][key] for r in rounds], [r[1][key] for r in rounds]
+        ratio = statistics.median(a / b for a, b in zip(mine, other, strict=True) if b)
+        rows.append(f"| {name} | {key} | {text(mine)} | {text(other)} | {ratio:.2f} |")
+    return "\n".join(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
@@ -145,8 +162,7 @@ def main() -> None:
         return
     ours = executable()
     theirs = options.go_server or go_binary(GO_SERVER)
-    print(f"{options.size}-byte messages, FILE, {options.rounds} rounds, medians (min..max); ratio = ours / Go\n")
-    print("| workload | figure | ours | Go | ratio |\n|---|---|--:|--:|--:|")
+    print(table_head(f"{options.size}-byte messages", options.rounds))
     for name, (share, work) in WORKLOADS.items():
         if options.only not in name:
             continue
@@ -159,10 +175,7 @@ def main() -> None:
                 for path in ((ours, theirs) if number % 2 == 0 else (theirs, ours))
             }
             rounds.append((pair[ours], pair[theirs]))
-        for key in rounds[0][0]:
-            mine, other = [r[0][key] for r in rounds], [r[1][key] for r in rounds]
-            ratio = statistics.median(a / b for a, b in zip(mine, other, strict=True) if b)
-            print(f"| {name} | {key} | {text(mine)} | {text(other)} | {ratio:.2f} |", flush=True)
+        print(table_rows(name, rounds), flush=True)
 
 
 if __name__ == "__main__":

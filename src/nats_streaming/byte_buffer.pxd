@@ -15,6 +15,8 @@ cdef class ByteBuffer:
     cpdef int put_byte(self, unsigned char value) except -1
     @cython.locals(out="unsigned char *", used=Py_ssize_t, rest="unsigned long long")
     cpdef int put_varint(self, unsigned long long value) except -1
+    @cython.locals(value="unsigned long long")
+    cpdef int put_varints(self, list values) except -1
     @cython.locals(out="unsigned char *", at=Py_ssize_t, digits=Py_ssize_t, rest="unsigned long long")
     cpdef int put_decimal(self, unsigned long long value) except -1
     cpdef int put_buffer(self, ByteBuffer other) except -1

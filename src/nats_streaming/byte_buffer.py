@@ -74,6 +74,11 @@ class ByteBuffer:
         out[used] = rest
         self.used = used + 1
 
+    def put_varints(self, values: list[int]) -> None:
+        """Append each value as `put_varint` does."""
+        for value in values:
+            self.put_varint(value)
+
     def put_decimal(self, value: int) -> None:
         """Append a non-negative integer in decimal digits."""
         if self.used + 20 > len(self.data):

@@ -20,6 +20,7 @@ from nats_streaming.server.streaming_server import StreamingServer
 
 _log = logging.getLogger("nats_streaming")
 
+_SWITCH_INTERVAL_S = 0.0002  # how long a thread that writes files may keep the loop from going on; Python's is 5 ms
 _GC_THRESHOLD = 100_000  # no garbage arises per message; what requests leave behind can wait
 
 
@@ -115,6 +116,7 @@ async def _settle_when_ready(server: StreamingServer, manager: ServiceManager) -
         return  # it ends anyway
     gc.collect()
     gc.freeze()
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     gc.set_threshold(_GC_THRESHOLD, 20, 50)
     if server.options.ft_group:
         manager.ready(_status(server))  # no longer a standby

@@ -197,8 +197,7 @@ def _put_bytes(out: ByteBuffer, value: bytes) -> None:
 
 def _put_sequences(out: ByteBuffer, sequences: list[int]) -> None:
     out.put_varint(len(sequences))
-    for sequence in sequences:
-        out.put_varint(sequence)
+    out.put_varints(sequences)
 
 
 def decode_batch(encoded: bytes) -> list[Record]:

@@ -51,7 +51,7 @@ class Delivery:
         self.unarmed: list[Subscription] = []
         self.backlog: list[Any] = []
         self.reads: list[tuple[Channel, int]] = []
-        self.sent: list[tuple[Subscription, int]] = []
+        self.sent: list[Subscription] = []
 
     def deliver_channel(self, channel: Channel) -> None:
         """Send what is new in a channel to everyone who has room."""
@@ -167,7 +167,9 @@ class Delivery:
         if not subscription.timer_armed:
             self.need_timer(subscription)
         if self.record_sent:
-            self.sent.append((subscription, sequence))
+            if not subscription.sent:
+                self.sent.append(subscription)
+            subscription.sent.append(sequence)
 
     def need_timer(self, subscription: Subscription) -> None:
         """Ask the engine to arm the redelivery timer."""

@@ -177,12 +177,10 @@ class Engine:
         """Let what was sent and acked ride in the next commit. Only for stores that keep it."""
         delivery = self.context.delivery
         records = self.inlet.cycle.records
-        by_subscription: dict[Subscription, list[int]] = {}
-        for subscription, sequence in delivery.sent:
-            by_subscription.setdefault(subscription, []).append(sequence)
+        for subscription in delivery.sent:
+            records.append(Sent(subscription.channel.name, subscription.id, subscription.sent))
+            subscription.sent = []
         delivery.sent = []
-        for subscription, sequences in by_subscription.items():
-            records.append(Sent(subscription.channel.name, subscription.id, sequences))
         for subscription in self.inlet.acked:
             records.append(Acked(subscription.channel.name, subscription.id, subscription.acked))
             subscription.acked = []

@@ -2,6 +2,7 @@ cimport cython
 
 cdef int _NONE
 cdef Py_ssize_t _CAPACITY_FIRST
+cdef long long _GOLDEN, _LOW_BITS
 
 
 @cython.final
@@ -12,16 +13,18 @@ cdef class InFlight:
     cdef int free
     cdef Py_ssize_t capacity
     cdef long long mask
+    cdef int shift
     cdef int[::1] table
     cdef long long[::1] sequences
     cdef long long[::1] deadlines
     cdef int[::1] next
     cdef int[::1] previous
 
-    @cython.locals(slot=Py_ssize_t, entry=int)
+    @cython.locals(slot=Py_ssize_t, slots=Py_ssize_t, entry=int)
     cdef int allocate(self, Py_ssize_t capacity) except -1
     @cython.locals(old_sequences="long long[::1]", old_deadlines="long long[::1]", old_next="int[::1]", entry=int)
     cdef int resize(self, Py_ssize_t capacity) except -1
+    cdef Py_ssize_t home_of(self, long long sequence) noexcept
     @cython.locals(slot=Py_ssize_t)
     cdef Py_ssize_t slot_of(self, long long sequence) noexcept
     @cython.locals(slot=Py_ssize_t, entry=int)

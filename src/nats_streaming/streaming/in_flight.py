@@ -11,6 +11,8 @@ from array import array
 
 _NONE = -1
 _CAPACITY_FIRST = 8
+_GOLDEN = 2654435769  # 2^32 through the golden ratio: what follows one another comes to lie far apart
+_LOW_BITS = 0x7FFFFFFF  # of a sequence: times `_GOLDEN` it stays in 63 bits
 
 
 class InFlight:
@@ -26,11 +28,17 @@ class InFlight:
         self.free = _NONE
         self.capacity = 0
         self.mask = 0
+        self.shift = 0
 
     def allocate(self, capacity: int) -> None:
         """Make empty tables for `capacity` entries, a power of two; the hash table has twice that."""
         self.capacity = capacity
         self.mask = 2 * capacity - 1
+        self.shift = 32
+        slots = 2 * capacity
+        while slots > 1:
+            slots >>= 1
+            self.shift -= 1
         self.table = array("i", bytes(8 * capacity))
         self.sequences = array("q", bytes(8 * capacity))
         self.deadlines = array("q", bytes(8 * capacity))
@@ -56,10 +64,15 @@ class InFlight:
             self.add(old_sequences[entry], old_deadlines[entry])
             entry = old_next[entry]
 
+    def home_of(self, sequence: int) -> int:
+        """The hash slot where the search for `sequence` begins."""
+        # Not the low bits: sequences follow one another, and without a free slot among them closing a gap would
+        # have to look at all that are in flight.
+        return ((sequence & _LOW_BITS) * _GOLDEN >> self.shift) & self.mask
+
     def slot_of(self, sequence: int) -> int:
         """The hash slot that holds `sequence`, or the empty one where it would go."""
-        # Sequences follow one another, so their low bits are a perfect hash in the usual case.
-        slot = sequence & self.mask
+        slot = self.home_of(sequence)
         while self.table[slot] != _NONE and self.sequences[self.table[slot]] != sequence:
             slot = (slot + 1) & self.mask
         return slot
@@ -140,7 +153,7 @@ class InFlight:
             entry = self.table[probe]
             if entry == _NONE:
                 break
-            home = self.sequences[entry] & self.mask
+            home = self.home_of(self.sequences[entry])
             # Movable when its home does not lie cyclically between the gap and where it is.
             if ((probe - home) & self.mask) >= ((probe - gap) & self.mask):
                 self.table[gap] = entry

@@ -42,6 +42,7 @@ cdef class Subscription:
     cdef public bint removed
     cdef public object timer
     cdef public bint timer_armed
+    cdef public list sent
     cdef public list acked
 
     cpdef dict counts(self)

@@ -69,6 +69,7 @@ class Subscription:
         self.removed = False
         self.timer: Any = None
         self.timer_armed = False
+        self.sent: list[int] = []
         self.acked: list[int] = []
 
     def set_inbox(self, inbox: bytes) -> None:

@@ -39,38 +39,35 @@ class _Traces:
     """What one subscription was sent and has acked since the last record about itself."""
 
     def __init__(self) -> None:
-        self.sent: dict[int, None] = {}
-        self.acked: dict[int, None] = {}
+        self.sent: set[int] = set()
+        self.acked: set[int] = set()
         self.fresh: set[int] = set()
         self.last_sent = 0
 
     def add_sent(self, sequences: Sequence[int]) -> None:
-        for sequence in sequences:
-            if sequence not in self.acked:
-                self.fresh.add(sequence)
-            self.acked.pop(sequence, None)
-            self.sent[sequence] = None
+        # Whole sets at a time: this is done for every message that was delivered.
+        self.fresh.update(sequences if self.acked.isdisjoint(sequences) else set(sequences) - self.acked)
+        self.acked.difference_update(sequences)
+        self.sent.update(sequences)
         self.last_sent = max(self.last_sent, *sequences)
 
     def add_acked(self, sequences: Sequence[int]) -> None:
-        for sequence in sequences:
-            self.sent.pop(sequence, None)
-            self.acked[sequence] = None
+        self.sent.difference_update(sequences)
+        self.acked.update(sequences)
 
     def records(self, channel: bytes, subscription_id: int, forget_acked: bool) -> list[Record]:
-        acked = self.acked
+        sent, acked = self.sent, self.acked
         if forget_acked:
-            acked = {sequence: None for sequence in acked if sequence not in self.fresh}
-        sent = dict(self.sent)
+            acked = acked - self.fresh
         if self.last_sent and self.last_sent not in sent:
             # The highest says how far the subscription is.
-            sent[self.last_sent] = None
-            acked[self.last_sent] = None
+            sent = sent | {self.last_sent}
+            acked = acked | {self.last_sent}
         found: list[Record] = []
         if sent:
-            found.append(Sent(channel, subscription_id, list(sent)))
+            found.append(Sent(channel, subscription_id, sorted(sent)))
         if acked:
-            found.append(Acked(channel, subscription_id, list(acked)))
+            found.append(Acked(channel, subscription_id, sorted(acked)))
         return found
 
 

@@ -42,6 +42,8 @@ from nats_streaming.stores.segment import Segment
 FILLED_GAP_MAX = 1_000_000
 """Missing sequences that are filled for the Go server; it stops delivering at a wider gap, which costs us a slice."""
 
+_RUN_MAX = 256  # messages a compiled call writes: other threads wait for its end
+
 
 class MessageLog:
     """Not thread-safe: its channel has the lock.
@@ -152,7 +154,13 @@ class MessageLog:
         limits = self._limits
         age_stop_ns = (tail.first_timestamp_ns if tail.count else timestamp_ns) + limits.age_max_ns
         following = writer.put_run(
-            segment, sequence, last, max(1, self._options.buffer_size), limits.count_max, limits.size_max, age_stop_ns
+            segment,
+            sequence,
+            min(last, sequence + _RUN_MAX - 1),
+            max(1, self._options.buffer_size),
+            limits.count_max,
+            limits.size_max,
+            age_stop_ns,
         )
         self._grown(tail, sequence, timestamp_ns, following - 1)
         self.first = self.first or sequence
