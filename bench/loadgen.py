@@ -11,6 +11,8 @@ import socket
 import threading
 from collections.abc import Iterable, Iterator
 
+_ACK = b"MSG _STAN.acks."  # heartbeats come too, and are not to be counted
+_DELIVERY = b"MSG _INBOX.msgs."
 _CONNECT = b'CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":true}\r\n'
 
 
@@ -116,7 +118,7 @@ class Client:
 
 
 class Counter(threading.Thread):
-    """Reads a socket to the end of `expected` messages, counting them by their frames' first word."""
+    """Reads a socket to the end of `expected` messages, counting publishers' acks by how their frames begin."""
 
     def __init__(self, link: Link, expected: int) -> None:
         super().__init__(daemon=True)
@@ -132,8 +134,8 @@ class Counter(threading.Thread):
             if not chunk:
                 return
             data = tail + chunk
-            self.count += data.count(b"MSG _")
-            tail = data[-4:] if not data.endswith(b"\n") else b""
+            self.count += data.count(_ACK)
+            tail = data[1 - len(_ACK) :] if not data.endswith(b"\n") else b""
 
 
 class Acker(threading.Thread):
@@ -158,8 +160,8 @@ class Acker(threading.Thread):
             if not chunk:
                 return
             data = tail + chunk
-            count = data.count(b"MSG _INBOX")
-            tail = data[-9:] if not data.endswith(b"\n") else b""
+            count = data.count(_DELIVERY)
+            tail = data[1 - len(_DELIVERY) :] if not data.endswith(b"\n") else b""
             if count:
                 link.socket.sendall(self._acks.slice(self.count, self.count + count))
                 self.count += count

@@ -7,6 +7,7 @@ cdef int _END, _RECORD, _PADDING, _CUT, _BAD_CRC, _BAD_CONTENT
 cdef Py_ssize_t _HEADER, _ENTRY, _OVERHEAD, _ZLIB_BYTES_MIN, _KEEP_BYTES
 cdef int _LENGTH_KEYS, _FIELD, _FIELD_END
 cdef bint _COMPILED
+cdef unsigned int _ALL_BITS
 
 
 @cython.final

@@ -44,6 +44,7 @@ BAD_CONTENT = 5
 _END, _RECORD, _PADDING, _CUT, _BAD_CRC, _BAD_CONTENT = 0, 1, 2, 3, 4, 5
 _HEADER, _ENTRY, _OVERHEAD = 8, 32, 40
 _LENGTH_KEYS, _FIELD, _FIELD_END = 2, 1, 0
+_ALL_BITS = 0xFFFFFFFF
 _ZLIB_BYTES_MIN = 4096
 _KEEP_BYTES = 1 << 16  # room that an idle channel may keep
 _COMPILED = not __file__.endswith(".py")
@@ -84,7 +85,7 @@ class Checksum:
         # Eight bytes a step, each with a table for its distance from the end of the step.
         view = data
         tables = self.tables
-        crc = 0xFFFFFFFF
+        crc = _ALL_BITS
         position = start
         while stop - position >= 8:
             word = view[position + 3]
@@ -106,7 +107,7 @@ class Checksum:
         while position < stop:
             crc = tables[(crc ^ view[position]) & 0xFF] ^ (crc >> 8)
             position += 1
-        return crc ^ 0xFFFFFFFF
+        return crc ^ _ALL_BITS
 
 
 def put_u32(out: ByteBuffer, value: int) -> None:
