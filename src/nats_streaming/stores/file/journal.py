@@ -1,10 +1,6 @@
 """The journal of the FILE store: batches in the order of their commits, all channels in one file.
 
-    <root>/journal.<n>.stan
-    file    := header frame* zeros
-    header  := "STANJRNL" version(u32) first(u64) crc(u32 of the 20 bytes before)
-    frame   := length(u32) crc(u32 of length, number and payload) number(u64) payload
-    payload := one batch (stores.batch)                                    integers little-endian
+    <root>/journal.<n>.stan     header, frames, zeros (`journal_frames`)
 
 A commit is one write and one sync. Files are read in the order of `n`; the numbers of the frames go on from
 one file to the next. `first` of a file voids, in all files before it, the frames with that number and above:
@@ -27,25 +23,26 @@ import errno
 import logging
 import os.path
 import re
-import struct
 import threading
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
 from nats_streaming.errors import CorruptionError, StoreError
-from nats_streaming.stores.batch import MAGIC as BATCH_MAGIC
 from nats_streaming.stores.file.file_io import File, Files
+from nats_streaming.stores.file.journal_frames import (
+    FRAME_HEAD_BYTES,
+    HEADER_BYTES,
+    Batch,
+    find_frame,
+    first_of,
+    frame,
+    frame_at,
+    header,
+)
 
 _log = logging.getLogger("nats_streaming")
 
-MAGIC: Final = b"STANJRNL"
-VERSION: Final = 1
-
-_HEADER = struct.Struct("<8sIQI")
-_FRAME = struct.Struct("<IIQ")
-_CHECKED = struct.Struct("<IQ")
 _NAME = re.compile(r"journal\.([1-9][0-9]*)\.stan\Z")
 _NEW = ".new"
 _DAMAGED = ".damaged"
@@ -54,13 +51,6 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CANNOT_RESERVE = _NO_ROOM | {errno.EOPNOTSUPP, errno.EINVAL}
 
 RESERVED_BYTES: Final = 4 << 20
-
-
-class Batch(NamedTuple):
-    """One committed batch as it lies in the journal."""
-
-    number: int
-    payload: bytes
 
 
 @dataclass(slots=True)
@@ -87,21 +77,6 @@ class _Found:
     damage: list[str] = field(default_factory=list)
     tail_at: int = -1  # where an incomplete end begins, -1 for none
     has_header: bool = True
-
-
-def header(first: int) -> bytes:
-    """The beginning of a file whose frames count from `first`."""
-    checked = struct.pack("<8sIQ", MAGIC, VERSION, first)
-    return checked + struct.pack("<I", zlib.crc32(checked))
-
-
-def frame(number: int, payload: bytes) -> bytes:
-    """One frame, ready to be written."""
-    return _FRAME.pack(len(payload), _crc(number, payload), number) + payload
-
-
-def _crc(number: int, payload: bytes | memoryview) -> int:
-    return zlib.crc32(payload, zlib.crc32(_CHECKED.pack(len(payload), number)))
 
 
 class Journal:
@@ -186,29 +161,29 @@ class Journal:
     def _first_in(self, path: str) -> int:
         file = self._files.open_read(path)
         try:
-            return _first_of(file.pread(0, _HEADER.size))
+            return first_of(file.pread(0, HEADER_BYTES))
         finally:
             file.close()
 
     def _read_file(self, path: str) -> _Found:
         content = self._files.read_whole(path)
-        first = _first_of(content)
+        first = first_of(content)
         found = _Found(_JournalFile(path, _index_of(os.path.basename(path)), first, first - 1, len(content)))
         if not first:
             found.has_header = False
-        position = _HEADER.size if first else 0
+        position = HEADER_BYTES if first else 0
         view = memoryview(content)
         expected = first
         while position < len(content):
-            batch = _frame_at(view, position)
+            batch = frame_at(view, position)
             if batch is not None and batch.number >= expected:
                 if expected and batch.number > expected:
                     found.damage.append(f"batches {expected} to {batch.number - 1} are missing at offset {position}")
                 found.batches.append(batch)
                 expected = batch.number + 1
-                position += _FRAME.size + len(batch.payload)
+                position += FRAME_HEAD_BYTES + len(batch.payload)
                 continue
-            following = _find_frame(content, view, position + 1, expected)
+            following = find_frame(content, view, position + 1, expected)
             if following < 0:
                 found.file.size = max(position, len(content.rstrip(b"\0")))
                 if found.file.size > position:
@@ -231,7 +206,7 @@ class Journal:
             lost = size - found.tail_at
             _log.warning("Journal %s: dropped an unfinished commit, %d bytes at offset %d", path, lost, found.tail_at)
             tail = self._files.read_whole(path)[found.tail_at : size]
-            if len(tail) >= _FRAME.size:
+            if len(tail) >= FRAME_HEAD_BYTES:
                 # Nothing on the disk tells a power loss from damage to what had been committed.
                 self._keep_aside(path, tail)
         if not found.has_header and (found.batches or not is_last):
@@ -487,40 +462,3 @@ def _index_of(name: str) -> int:
     match = _NAME.match(name)
     assert match is not None
     return int(match[1])
-
-
-def _first_of(content: bytes) -> int:
-    """The number in a header, 0 when it is none that we know."""
-    if len(content) < _HEADER.size:
-        return 0
-    magic, version, first, crc = _HEADER.unpack_from(content)
-    if magic != MAGIC or crc != zlib.crc32(content[: _HEADER.size - 4]):
-        return 0
-    if version != VERSION:
-        raise CorruptionError(f"journal version {version} is not known here (supports {VERSION})")
-    return int(first)
-
-
-def _frame_at(view: memoryview, position: int) -> Batch | None:
-    """The frame at `position`, None when there is no whole and sound one."""
-    if len(view) - position < _FRAME.size:
-        return None
-    length, crc, number = _FRAME.unpack_from(view, position)
-    start = position + _FRAME.size
-    if number == 0 or length > len(view) - start:
-        return None
-    payload = view[start : start + length]
-    return Batch(number, bytes(payload)) if _crc(number, payload) == crc else None
-
-
-def _find_frame(content: bytes, view: memoryview, position: int, expected: int) -> int:
-    """Where the next sound frame begins at `position` or later, -1 when none does."""
-    while True:
-        payload = content.find(BATCH_MAGIC, position + _FRAME.size)
-        if payload < 0:
-            return -1
-        position = payload - _FRAME.size
-        batch = _frame_at(view, position)
-        if batch is not None and batch.number >= expected:
-            return position
-        position += 1

@@ -153,15 +153,9 @@ class MessageLog:
         writer = self._writer
         limits = self._limits
         age_stop_ns = (tail.first_timestamp_ns if tail.count else timestamp_ns) + limits.age_max_ns
-        following = writer.put_run(
-            segment,
-            sequence,
-            min(last, sequence + _RUN_MAX - 1),
-            max(1, self._options.buffer_size),
-            limits.count_max,
-            limits.size_max,
-            age_stop_ns,
-        )
+        last = min(last, sequence + _RUN_MAX - 1)
+        room = max(1, self._options.buffer_size)
+        following = writer.put_run(segment, sequence, last, room, limits.count_max, limits.size_max, age_stop_ns)
         self._grown(tail, sequence, timestamp_ns, following - 1)
         self.first = self.first or sequence
         return following

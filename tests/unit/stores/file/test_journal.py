@@ -15,7 +15,8 @@ import pytest
 from nats_streaming.errors import CorruptionError, StoreError
 from nats_streaming.stores.batch import ChannelCreated, encode_batch
 from nats_streaming.stores.file.file_io import Files
-from nats_streaming.stores.file.journal import Journal, frame, header
+from nats_streaming.stores.file.journal import Journal
+from nats_streaming.stores.file.journal_frames import frame, header
 from nats_streaming.testing.faulty_files import (
     IO_ERROR,
     NO_SPACE,
