@@ -199,3 +199,11 @@ class TestOnlyTesting:
     def test_without_a_file(self) -> None:
         told = "must specify [-c, --config] option to check configuration file syntax\n"
         assert refusal("-t").startswith(told)
+
+    def test_the_example_of_the_guide(self, tmp_path: Path) -> None:
+        guide = Path(__file__).parents[2] / "docs" / "guide" / "configuration.md"
+        blocks = re.findall(r"^```\n(.*?)^```$", guide.read_text(), re.MULTILINE | re.DOTALL)
+        (tmp_path / "server.conf").write_text(blocks[0])
+        (tmp_path / "users.conf").write_text(blocks[1])
+        ended = run_to_end("-t", "-c", f"{tmp_path}/server.conf", environment={"STREAMING_PASSWORD": "'a secret'"})
+        assert (ended.status, ended.err) == (0, "")

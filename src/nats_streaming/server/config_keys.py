@@ -77,6 +77,11 @@ STREAMING_KEYS: Final = (
     _like("encryption_cipher", "encryption_cipher"),
     _like("encryption_key", "encryption_key"),
     _like("replace_durable", "replace_durable replace_durables replace_duplicate_durable replace_duplicate_durables"),
+    # From here on ours: the original has flags of these only, or nothing.
+    _like("io_batch_size", "io_batch_size"),
+    _like("io_sleep_time", "io_sleep_time"),
+    _like("log_format", "log_format"),
+    _like("nats_server_binary", "nats_server_binary"),
 )
 """Keys of `streaming { }` that are no maps."""
 
