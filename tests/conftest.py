@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import nats_streaming
 from nats_streaming.server.version import build_kind
+from tests.support.checklist import report
+
+STORE_CHECKLIST_LENGTH = 82
 
 
 def pytest_report_header() -> list[str]:
@@ -29,3 +33,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="more kills and power losses: minutes instead of seconds")
+    parser.addoption("--store-report", action="store_true", help="list which test holds which entry on stores")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "store_spec(*entries): entries of the stores specification's checklist which the test holds"
+    )
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if config.getoption("store_report", False):
+        report(terminalreporter, "store_spec", STORE_CHECKLIST_LENGTH, {})

@@ -105,6 +105,7 @@ async def deliveries(server: ServerProcess, channel: str, count: int, **start: o
     return found
 
 
+@pytest.mark.store_spec(34)
 def test_a_directory_of_ours_goes_to_go_and_back(go_server: None, tmp_path: Path) -> None:
     directory = tmp_path / "store"
     payloads = {sequence: b"ours %d" % sequence for sequence in range(1, 11)}
@@ -181,6 +182,7 @@ def test_a_directory_of_ours_goes_to_go_and_back(go_server: None, tmp_path: Path
         assert messages_of(channel) == expected
 
 
+@pytest.mark.store_spec(34)
 @pytest.mark.parametrize("name", ["go-filestore-v0.25.6"])
 def test_a_directory_of_go_goes_to_us_and_back(go_server: None, tmp_path: Path, name: str) -> None:
     with tarfile.open(FIXTURES / f"{name}.tar.gz") as archive:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from nats_streaming import __version__
 from nats_streaming.constants import NS_PER_SECOND
 from nats_streaming.server.banner import limits_lines, recovered_line, starting_lines, store_lines
@@ -43,10 +45,12 @@ Channels:                  100 *
 ---------------------------------------------------------"""
 
 
+@pytest.mark.store_spec(33)
 def test_default_limits() -> None:
     assert "\n".join(limits_lines(StoreLimits())) == DEFAULTS
 
 
+@pytest.mark.store_spec(33)
 def test_limits_per_channel() -> None:
     hour_ns = 3600 * NS_PER_SECOND
     limits = StoreLimits(

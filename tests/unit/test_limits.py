@@ -47,11 +47,13 @@ INHERITED = {
 }
 
 
+@pytest.mark.store_spec(28)
 def test_inheritance_is_the_specification_s_table() -> None:
     resolved = example().build()
     assert {entry.name: entry.limits for entry in resolved.entries()} == INHERITED
 
 
+@pytest.mark.store_spec(27, 32)
 @pytest.mark.parametrize(
     ("channel", "expected"),
     [
@@ -92,6 +94,7 @@ def test_the_leftmost_literal_is_narrower(patterns: list[bytes], winner: bytes, 
     assert limits.for_channel(b"foo.bar").max_messages == patterns.index(winner) + 1
 
 
+@pytest.mark.store_spec(27, 31)
 def test_unlimited_is_passed_on_and_building_twice_changes_nothing() -> None:
     limits = StoreLimits(
         per_channel={b"foo.>": ChannelLimits(max_messages=UNLIMITED), b"foo.bar": ChannelLimits(max_bytes=5)}
@@ -102,6 +105,7 @@ def test_unlimited_is_passed_on_and_building_twice_changes_nothing() -> None:
         assert limits.for_channel(b"foo.bar") == (0, 5, 0, 1000, 0)
 
 
+@pytest.mark.store_spec(27)
 def test_without_exceptions_every_channel_has_the_defaults() -> None:
     assert StoreLimits().for_channel(b"any") == (1_000_000, 1_024_000_000, 0, 1000, 0)
 
@@ -112,6 +116,7 @@ def test_many_different_channels_do_not_pile_up() -> None:
         assert limits.for_channel(b"foo.%d" % number) == INHERITED[b"foo.>"]
 
 
+@pytest.mark.store_spec(26)
 def test_refusals_come_in_the_original_s_order_and_words() -> None:
     limits = StoreLimits(
         max_channels=-1,
@@ -138,6 +143,7 @@ def test_refusals_come_in_the_original_s_order_and_words() -> None:
         limits.build()
 
 
+@pytest.mark.store_spec(29)
 def test_only_literal_names_count_against_max_channels() -> None:
     limits = StoreLimits(
         max_channels=2, per_channel={b"a": ChannelLimits(), b"b": ChannelLimits(), b"c.>": ChannelLimits()}
@@ -156,6 +162,7 @@ def test_valid_patterns(name: bytes) -> None:
     assert is_pattern_valid(name)
 
 
+@pytest.mark.store_spec(30)
 @pytest.mark.parametrize(
     "name", [b"", b".", b".a", b"a.", b"a..b", b"a/b", b"foo.*bar", b"foo.>.>", b"foo.>.a", b"a>", b"foo.b*"]
 )

@@ -144,6 +144,7 @@ def test_bad_channel_names(name: str) -> None:
 
 
 class TestLimits:
+    @pytest.mark.store_spec(31)
     def test_a_zero_of_a_channel_is_unlimited_and_what_is_absent_inherits(self) -> None:
         text = 'limits { mm: 0, channels { "a.*" { mm: 0, mb: 5 }, b { ma: "0", mi: "0s", msu: 0, mb: 0 }, c {} } }'
         options, _ = read(text)

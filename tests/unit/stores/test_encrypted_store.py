@@ -59,17 +59,20 @@ def no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
 
 
+@pytest.mark.store_spec(75)
 def test_the_given_key_is_wiped() -> None:
     given = bytearray(b"fixture-secret-key")
     assert master_key(given) == KEY
     assert given == b"x" * 18
 
 
+@pytest.mark.store_spec(75)
 def test_no_key() -> None:
     with pytest.raises(ConfigError, match=r"^encryption key required$"):
         master_key(bytearray())
 
 
+@pytest.mark.store_spec(75)
 def test_the_variable_beats_the_given_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_VARIABLE, "fixture-secret-key")
     given = bytearray(b"another")
@@ -79,6 +82,7 @@ def test_the_variable_beats_the_given_key(monkeypatch: pytest.MonkeyPatch) -> No
     assert master_key(bytearray(b"fixture-secret-key")) == KEY
 
 
+@pytest.mark.store_spec(75)
 def test_cipher_names() -> None:
     assert (cipher_name("aes"), cipher_name("ChaCha")) == (AES, CHACHA)
     assert cipher_name("") in (AES, CHACHA)
@@ -86,6 +90,7 @@ def test_cipher_names() -> None:
         cipher_name("DES")
 
 
+@pytest.mark.store_spec(80)
 @pytest.mark.parametrize(("cipher", "marker", "aead"), [(AES, 1, AESGCM), (CHACHA, 2, ChaCha20Poly1305)])
 def test_what_is_stored(cipher: str, marker: int, aead: type[AESGCM] | type[ChaCha20Poly1305]) -> None:
     """Marker, nonce with its counter, and the key with its 33 + 6 zero bytes."""
@@ -123,6 +128,7 @@ def test_stored_bytes_of_the_original() -> None:
     asyncio.run(body())
 
 
+@pytest.mark.store_spec(77, 80)
 def test_mixed_ciphers_and_plain_text_in_one_channel() -> None:
     async def body() -> None:
         inner = MemoryStore()
@@ -136,6 +142,7 @@ def test_mixed_ciphers_and_plain_text_in_one_channel() -> None:
     asyncio.run(body())
 
 
+@pytest.mark.store_spec(79)
 @pytest.mark.parametrize(
     ("stored", "text"),
     [
@@ -161,6 +168,7 @@ def test_plain_text_that_looks_encrypted(stored: bytes, text: str) -> None:
     asyncio.run(body())
 
 
+@pytest.mark.store_spec(78)
 @pytest.mark.parametrize("cipher", [AES, CHACHA])
 def test_a_wrong_key_recovers_and_publishes_and_reads_nothing_old(cipher: str) -> None:
     async def body() -> None:
@@ -181,6 +189,7 @@ def test_a_wrong_key_recovers_and_publishes_and_reads_nothing_old(cipher: str) -
     asyncio.run(body())
 
 
+@pytest.mark.store_spec(81)
 def test_the_counter_goes_on_at_the_last_sequence() -> None:
     async def body() -> None:
         journal = Journal()
@@ -216,6 +225,7 @@ def test_a_failed_commit_uses_no_nonce_twice() -> None:
     asyncio.run(body())
 
 
+@pytest.mark.store_spec(2)
 def test_the_overhead_is_declared() -> None:
     assert EncryptedStore(MemoryStore(), KEY, AES).capabilities.message_overhead_bytes == 29
     assert not EncryptedStore(MemoryStore(), KEY, AES).capabilities.resident

@@ -41,6 +41,7 @@ class TestEncryptedFileStore(StoreSuite):
     test_any_history_amounts_to_what_the_model_says = None
 
 
+@pytest.mark.store_spec(34)
 def test_the_directory_of_the_original(tmp_path: Path) -> None:
     directory, manifest = unpack(ENCRYPTED, tmp_path)
 
@@ -67,6 +68,7 @@ def test_the_directory_of_the_original(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
+@pytest.mark.store_spec(78)
 def test_the_directory_of_the_original_with_a_wrong_key(tmp_path: Path) -> None:
     directory, manifest = unpack(ENCRYPTED, tmp_path)
 
@@ -84,6 +86,7 @@ def test_the_directory_of_the_original_with_a_wrong_key(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
+@pytest.mark.store_spec(76)
 def test_what_is_on_the_disk(tmp_path: Path) -> None:
     async def body() -> None:
         store = opened(tmp_path)
@@ -102,6 +105,7 @@ def test_what_is_on_the_disk(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
+@pytest.mark.store_spec(77)
 def test_ciphers_change_over_restarts(tmp_path: Path) -> None:
     async def body() -> None:
         for first, cipher in ((1, AES), (2, CHACHA), (3, None), (4, AES)):
@@ -120,6 +124,7 @@ def test_ciphers_change_over_restarts(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
+@pytest.mark.store_spec(81)
 def test_the_counter_of_the_nonce(tmp_path: Path) -> None:
     async def body() -> None:
         store = opened(tmp_path)

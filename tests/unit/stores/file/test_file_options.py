@@ -27,6 +27,7 @@ def test_the_defaults_are_the_originals() -> None:
     assert (options.truncate_bad_eof, options.strict) == (False, False)
 
 
+@pytest.mark.store_spec(58)
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -54,6 +55,7 @@ def test_what_is_refused(change: dict[str, object], text: str) -> None:
     assert str(caught.value) == text
 
 
+@pytest.mark.store_spec(58)
 @pytest.mark.parametrize(
     "allowed",
     [{"compact_min_size": 0, "buffer_size": 0, "read_buffer_size": 0, "auto_sync_ns": -1, "fds_limit": 0}],
@@ -62,6 +64,7 @@ def test_zero_is_allowed_where_it_means_off(allowed: dict[str, int]) -> None:
     FileOptions(directory="d", **allowed).check()  # type: ignore[arg-type]
 
 
+@pytest.mark.store_spec(36)
 @pytest.mark.parametrize(
     ("own", "channel", "wanted"),
     [
@@ -87,6 +90,7 @@ def test_a_root_that_cannot_be_made(tmp_path: Path) -> None:
         open_root(tmp_path / "file" / "below")
 
 
+@pytest.mark.store_spec(44)
 def test_truncating_bad_ends_twice_in_a_row_is_refused(tmp_path: Path) -> None:
     text = "file store should not be opened consecutively with the TruncateUnexpectedEOF option set to true"
 

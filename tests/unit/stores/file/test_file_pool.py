@@ -136,6 +136,7 @@ def locked_by_another(directory: Path) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.store_spec(56)
 def test_one_server_at_a_time(tmp_path: Path) -> None:
     root = open_root(tmp_path)
     assert root.try_lock()
@@ -147,6 +148,7 @@ def test_one_server_at_a_time(tmp_path: Path) -> None:
     assert (tmp_path / ".rootdir.lck").exists()
 
 
+@pytest.mark.store_spec(56)
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to the superuser")
 def test_a_lock_that_may_not_be_taken(tmp_path: Path) -> None:
     (tmp_path / ".rootdir.lck").touch(mode=0o000)
@@ -165,6 +167,7 @@ class Denied(Files):
         return super().system(operation, path, call, *arguments)
 
 
+@pytest.mark.store_spec(56)
 @pytest.mark.parametrize("code", [errno.EACCES, errno.ENOENT])
 def test_a_lock_that_can_never_be_taken_is_an_error(tmp_path: Path, code: int) -> None:
     with pytest.raises(StoreError, match=os.strerror(code)):

@@ -102,6 +102,7 @@ def locked_out(directory: Path) -> bool:
     return done.stdout.strip() == "False"
 
 
+@pytest.mark.store_spec(56)
 def test_the_lock_between_processes(tmp_path: Path) -> None:
     """Entry 56 of the checklist: the second is refused, the holder may ask again, the end gives it up."""
 
@@ -120,6 +121,7 @@ def test_the_lock_between_processes(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
+@pytest.mark.store_spec(56)
 def test_a_lock_file_that_cannot_be_opened(tmp_path: Path) -> None:
     async def body() -> None:
         store = FileStore({"directory": str(tmp_path / "data")})

@@ -91,6 +91,7 @@ def files_of(directory: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.store_spec(34)
 def test_the_plain_directory_equals_its_manifest(tmp_path: Path) -> None:
     directory, manifest = unpack(PLAIN, tmp_path)
     before = files_of(directory)
@@ -119,6 +120,7 @@ def test_the_plain_directory_equals_its_manifest(tmp_path: Path) -> None:
     assert files_of(directory) == before
 
 
+@pytest.mark.store_spec(34)
 def test_what_limits_left_stays_after_a_restart_without_them(tmp_path: Path) -> None:
     """The engine drops by limits; once dropped, the messages are gone, which the original does not keep."""
     directory, manifest = unpack(PLAIN, tmp_path)
@@ -139,6 +141,7 @@ def test_what_limits_left_stays_after_a_restart_without_them(tmp_path: Path) -> 
             assert list(read_all(channel)) == alive
 
 
+@pytest.mark.store_spec(34)
 def test_the_encrypted_directory_holds_what_its_manifest_says(tmp_path: Path) -> None:
     directory, manifest = unpack(ENCRYPTED, tmp_path)
     with reopen(directory) as opened:
@@ -156,6 +159,7 @@ def test_the_encrypted_directory_holds_what_its_manifest_says(tmp_path: Path) ->
             assert found == {each["seq"]: each["stored_hex"] for each in wanted["messages"]}
 
 
+@pytest.mark.store_spec(38)
 @pytest.mark.parametrize("name", ["foo", "limited", "durables"])
 def test_an_index_that_is_missing_is_built_byte_for_byte(tmp_path: Path, name: str) -> None:
     directory, _ = unpack(PLAIN, tmp_path)

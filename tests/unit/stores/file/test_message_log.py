@@ -42,6 +42,7 @@ def in_slice(directory: Path, number: int) -> int:
 # Life of a channel.
 
 
+@pytest.mark.store_spec(1)
 def test_a_fresh_channel_has_nothing(tmp_path: Path) -> None:
     with reopen(tmp_path) as opened:
         channel = opened.channel
@@ -52,6 +53,7 @@ def test_a_fresh_channel_has_nothing(tmp_path: Path) -> None:
         assert slices(tmp_path) == []
 
 
+@pytest.mark.store_spec(2)
 def test_what_is_appended_is_read_before_and_after_it_is_written(tmp_path: Path) -> None:
     with reopen(tmp_path) as opened:
         append(opened.channel, 1, 3)
@@ -67,6 +69,7 @@ def test_what_is_appended_is_read_before_and_after_it_is_written(tmp_path: Path)
         assert opened.stored.last_timestamp_ns == TIMESTAMP_NS + 5
 
 
+@pytest.mark.store_spec(3)
 def test_what_is_there_is_not_appended_again(tmp_path: Path) -> None:
     with reopen(tmp_path) as opened:
         append(opened.channel, 1, 5)
@@ -94,6 +97,7 @@ def test_other_messages_under_known_sequences_replace_those_and_all_behind(tmp_p
         assert read_all(opened.channel) == wanted
 
 
+@pytest.mark.store_spec(13)
 def test_the_first_message_may_have_any_sequence(tmp_path: Path) -> None:
     with reopen(tmp_path) as opened:
         append(opened.channel, 20, 21)
@@ -101,6 +105,7 @@ def test_the_first_message_may_have_any_sequence(tmp_path: Path) -> None:
         assert list(read_all(opened.channel, 20)) == [20, 21]
 
 
+@pytest.mark.store_spec(14)
 def test_a_removed_channel_is_not_recovered_and_its_name_is_free(tmp_path: Path) -> None:
     with reopen(tmp_path) as opened:
         append(opened.channel, 1, 5)
@@ -119,6 +124,7 @@ def test_a_removed_channel_is_not_recovered_and_its_name_is_free(tmp_path: Path)
         assert opened.state.channels == {}
 
 
+@pytest.mark.store_spec(24)
 def test_closing_twice_is_fine_and_nothing_goes_on_behind_it(tmp_path: Path) -> None:
     opened = reopen(tmp_path)
     channel = opened.channel
@@ -133,6 +139,7 @@ def test_closing_twice_is_fine_and_nothing_goes_on_behind_it(tmp_path: Path) -> 
 # Slices.
 
 
+@pytest.mark.store_spec(35)
 def test_slices_by_count(tmp_path: Path) -> None:
     with reopen(tmp_path, slice_max_msgs=1) as opened:
         append(opened.channel, 1, 3)
@@ -157,6 +164,7 @@ def test_slices_by_age(tmp_path: Path) -> None:
     assert [in_slice(tmp_path, number) for number in (1, 2, 3)] == [3, 3, 3]
 
 
+@pytest.mark.store_spec(36)
 def test_slices_of_a_quarter_of_the_channels_limits(tmp_path: Path) -> None:
     from nats_streaming.stores.file.options import FileOptions
     from nats_streaming.stores.file.root_files import RootFiles
@@ -169,6 +177,7 @@ def test_slices_of_a_quarter_of_the_channels_limits(tmp_path: Path) -> None:
     assert [in_slice(tmp_path, number) for number in (1, 2, 3)] == [2, 2, 1]
 
 
+@pytest.mark.store_spec(35)
 def test_numbers_of_slices_may_have_gaps(tmp_path: Path) -> None:
     with reopen(tmp_path, slice_max_msgs=2) as opened:
         append(opened.channel, 1, 6)
@@ -182,6 +191,7 @@ def test_numbers_of_slices_may_have_gaps(tmp_path: Path) -> None:
     assert slices(tmp_path) == ["msgs.1.dat", "msgs.12.dat", "msgs.13.dat", "msgs.7.dat"]
 
 
+@pytest.mark.store_spec(37)
 def test_a_slice_goes_when_its_messages_are_dropped_and_the_last_one_stays(tmp_path: Path) -> None:
     with reopen(tmp_path, slice_max_msgs=2) as opened:
         append(opened.channel, 1, 4)
@@ -195,6 +205,7 @@ def test_a_slice_goes_when_its_messages_are_dropped_and_the_last_one_stays(tmp_p
         assert read_all(opened.channel) == expected((5, 5))
 
 
+@pytest.mark.store_spec(51)
 @pytest.mark.parametrize("script_fails", [False, True])
 def test_the_archive_script_gets_what_goes(
     tmp_path: Path, script_fails: bool, caplog: pytest.LogCaptureFixture
@@ -221,6 +232,7 @@ def test_the_archive_script_gets_what_goes(
         assert read_all(opened.channel) == expected((3, 3))
 
 
+@pytest.mark.store_spec(51)
 def test_an_archive_script_that_is_missing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "nats_streaming")
     with reopen(tmp_path, slice_max_msgs=1, slice_archive_script="/no/such/script") as opened:
@@ -232,6 +244,7 @@ def test_an_archive_script_that_is_missing(tmp_path: Path, caplog: pytest.LogCap
 # Gaps and holes.
 
 
+@pytest.mark.store_spec(49)
 def test_gaps_are_filled_for_the_original_and_are_holes_for_us(tmp_path: Path) -> None:
     with reopen(tmp_path, slice_max_msgs=3) as opened:
         for sequence in (1, 2, 5, 6, 7, 8):
@@ -266,6 +279,7 @@ def test_a_gap_that_is_too_wide_begins_a_slice(tmp_path: Path, monkeypatch: pyte
         assert list(read_all(opened.channel)) == [1, 2, 100_000, 100_001]
 
 
+@pytest.mark.store_spec(50)
 def test_directories_of_older_servers_have_gaps_in_their_indexes(tmp_path: Path) -> None:
     from .directory import SliceBytes
 
@@ -333,6 +347,7 @@ def test_holes_at_the_end_are_remembered(tmp_path: Path) -> None:
 # Dropping.
 
 
+@pytest.mark.store_spec(25)
 def test_what_is_dropped_stays_dropped(tmp_path: Path) -> None:
     with reopen(tmp_path) as opened:
         append(opened.channel, 1, 5)
@@ -422,6 +437,7 @@ def test_a_read_of_what_was_dropped_gives_holes_up_to_what_is_there(tmp_path: Pa
         assert [segment.message(sequence) is None for sequence in (2, 3, 4, 5)] == [True, True, False, False]
 
 
+@pytest.mark.store_spec(12)
 def test_a_search_by_time(tmp_path: Path) -> None:
     with reopen(tmp_path, slice_max_msgs=3) as opened:
         opened.channel.append(segment_of(1, [b"x"] * 8, step_ns=10), 1, 8)
@@ -486,6 +502,7 @@ def test_the_texts_of_damage(tmp_path: Path) -> None:
             opened.channel.read(2, 1)
 
 
+@pytest.mark.store_spec(59)
 def test_without_checksums_damage_in_the_payload_passes(tmp_path: Path) -> None:
     with reopen(tmp_path) as opened:
         append(opened.channel, 1, 3)
@@ -499,6 +516,7 @@ def test_without_checksums_damage_in_the_payload_passes(tmp_path: Path) -> None:
 # Options of writing.
 
 
+@pytest.mark.store_spec(52)
 @pytest.mark.parametrize("buffer_size", [0, 1, 100, 1 << 20])
 def test_the_files_are_the_same_whatever_the_buffer(tmp_path: Path, buffer_size: int) -> None:
     def write(directory: Path, size: int) -> dict[str, bytes]:
@@ -512,6 +530,7 @@ def test_the_files_are_the_same_whatever_the_buffer(tmp_path: Path, buffer_size:
     assert write(tmp_path / "one", buffer_size) == write(tmp_path / "two", 2 << 20)
 
 
+@pytest.mark.store_spec(60)
 def test_another_polynomial(tmp_path: Path) -> None:
     with reopen(tmp_path, crc_poly=0x82F63B78) as opened:
         append(opened.channel, 1, 3)
@@ -544,6 +563,7 @@ def test_a_segment_may_be_larger_than_what_is_wanted_of_it(tmp_path: Path) -> No
         assert opened.channel.last_sequence == 6
 
 
+@pytest.mark.store_spec(57)
 def test_many_channels_within_few_descriptors(tmp_path: Path) -> None:
     names = [b"ch.%d" % number for number in range(30)]
     before = len(os.listdir("/proc/self/fd"))
@@ -558,3 +578,19 @@ def test_many_channels_within_few_descriptors(tmp_path: Path) -> None:
         assert opened.texts == []
         for name in names:
             assert opened.state.channels[name].count == 6
+
+
+@pytest.mark.store_spec(57)
+@pytest.mark.parametrize("side_by_side", [1, 10])
+def test_a_channel_that_fails_a_strict_recovery_leaves_no_file_open(tmp_path: Path, side_by_side: int) -> None:
+    names = [b"ch.%d" % number for number in range(100)]
+    with reopen(tmp_path) as opened:
+        for name in names:
+            append(opened.root.create_channel(name), 1, 2, name=name)
+    (tmp_path / "ch.57/subs.dat").write_bytes(b"")
+    before = len(os.listdir("/proc/self/fd"))
+    root = open_root(tmp_path, strict=True, parallel_recovery=side_by_side, fds_limit=20)
+    with pytest.raises(StoreError, match=r"unable to recover subscription store for \[ch.57\]"):
+        root.recover()
+    assert len(os.listdir("/proc/self/fd")) == before
+    root.close()

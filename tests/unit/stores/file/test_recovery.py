@@ -98,6 +98,7 @@ def check_all(directory: Path, wanted: dict[int, bytes], *, count: int | None = 
 # Beginning.
 
 
+@pytest.mark.store_spec(23)
 def test_a_virgin_directory_has_nothing(tmp_path: Path) -> None:
     for _ in range(2):
         root = open_root(tmp_path)
@@ -107,6 +108,7 @@ def test_a_virgin_directory_has_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "clients.dat").read_bytes() == b"\1\0\0\0"
 
 
+@pytest.mark.store_spec(23)
 def test_a_header_and_nothing_else_is_a_virgin(tmp_path: Path) -> None:
     (tmp_path / "server.dat").write_bytes(b"\1\0\0\0")
     root = open_root(tmp_path, strict=True)
@@ -151,6 +153,7 @@ def test_subs_dat_is_made_again(store: Path) -> None:
 # The index (38 to 43).
 
 
+@pytest.mark.store_spec(39)
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("how", ["missing", "header"])
 def test_an_index_that_is_not_there_is_built_without_a_word(store: Path, how: str, strict: bool) -> None:
@@ -165,6 +168,7 @@ def test_an_index_that_is_not_there_is_built_without_a_word(store: Path, how: st
     assert index.read_bytes() == before
 
 
+@pytest.mark.store_spec(40)
 def test_both_files_with_nothing_but_their_headers(store: Path) -> None:
     for suffix in ("dat", "idx"):
         (store / f"foo/msgs.1.{suffix}").write_bytes(b"\1\0\0\0")
@@ -175,6 +179,7 @@ def test_both_files_with_nothing_but_their_headers(store: Path) -> None:
     check_all(store, expected((1, 1)))
 
 
+@pytest.mark.store_spec(41)
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize(
     ("how", "error"),
@@ -197,6 +202,7 @@ def test_a_damaged_index_is_built_again(store: Path, how: Callable[[bytearray], 
     assert index.read_bytes() == before
 
 
+@pytest.mark.store_spec(43)
 def test_zeros_end_an_index(store: Path) -> None:
     change(store / "foo/msgs.1.idx", lambda content: content.extend(bytes(32)))
     with reopen(store, strict=True) as opened:
@@ -205,6 +211,7 @@ def test_zeros_end_an_index(store: Path) -> None:
     check_all(store, expected((1, 6)))
 
 
+@pytest.mark.store_spec(42)
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize(
     ("sequence", "data", "error"),
@@ -239,6 +246,7 @@ def test_a_last_record_that_is_not_what_the_index_says(
         assert opened.texts == []
 
 
+@pytest.mark.store_spec(46)
 def test_an_index_header_of_another_version(store: Path) -> None:
     index = store / "foo/msgs.1.idx"
     before = index.read_bytes()
@@ -260,6 +268,7 @@ def test_an_index_header_of_another_version(store: Path) -> None:
 # Behind the index (43, 48).
 
 
+@pytest.mark.store_spec(48)
 def test_messages_behind_the_index_are_recovered(store: Path) -> None:
     """The original ignores them; whether their publisher got an ack nobody knows."""
     change(store / "foo/msgs.1.idx", cut(64))
@@ -270,6 +279,7 @@ def test_messages_behind_the_index_are_recovered(store: Path) -> None:
     check_all(store, expected((1, 5)))
 
 
+@pytest.mark.store_spec(48)
 def test_messages_behind_the_index_are_ignored_by_the_original(store: Path) -> None:
     change(store / "foo/msgs.1.idx", cut(64))
     size = (store / "foo/msgs.1.dat").stat().st_size
@@ -313,6 +323,7 @@ def test_what_is_no_message_behind_the_index(store: Path, tail: bytes) -> None:
     check_all(store, expected((1, 5)))
 
 
+@pytest.mark.store_spec(43)
 def test_zeros_end_the_data_when_there_is_no_index(store: Path) -> None:
     (store / "foo/msgs.1.idx").unlink()
     change(store / "foo/msgs.1.dat", lambda content: content.extend(bytes(8)))
@@ -338,6 +349,7 @@ def test_data_that_ends_too_early(store: Path, count: int) -> None:
     check_all(store, expected((1, left)))
 
 
+@pytest.mark.store_spec(44)
 def test_data_that_ends_too_early_stops_a_strict_start(store: Path) -> None:
     data, index = store / "foo/msgs.1.dat", store / "foo/msgs.1.idx"
     change(data, cut(3))
@@ -370,6 +382,7 @@ def test_data_that_ends_too_early_stops_a_strict_start(store: Path) -> None:
     check_all(store, expected((1, 4)))
 
 
+@pytest.mark.store_spec(44)
 def test_a_bad_end_is_cut_off_by_the_option_with_an_index_of_nothing(store: Path) -> None:
     """The original cuts the index instead and fails the first time."""
     (store / "foo/msgs.1.idx").write_bytes(b"\1\0\0\0")
@@ -438,6 +451,7 @@ def test_a_message_that_looks_like_records_is_not_taken_for_some(tmp_path: Path)
         assert data_of(read_all(opened.channel)) == {1: b"a", 3: b"c"}
 
 
+@pytest.mark.store_spec(46)
 @pytest.mark.parametrize(
     ("header", "error"),
     [
@@ -461,6 +475,7 @@ def test_a_data_header_of_another_version(store: Path, header: bytes, error: str
     check_all(store, wanted)
 
 
+@pytest.mark.store_spec(61)
 def test_an_index_without_its_data(store: Path) -> None:
     (store / "foo/msgs.1.dat").unlink()
     with reopen(store) as opened:
@@ -504,6 +519,7 @@ def test_slices_that_overlap_are_parted(tmp_path: Path) -> None:
 # Server, clients, subscriptions (46, 47).
 
 
+@pytest.mark.store_spec(47)
 @pytest.mark.parametrize(
     ("how", "error", "bare"),
     [
@@ -538,6 +554,7 @@ def test_a_damaged_server_file(store: Path, how: Callable[[bytearray], Any], err
     check_all(store, expected((1, 5)))
 
 
+@pytest.mark.store_spec(47)
 @pytest.mark.parametrize("name", ["clients.dat", "foo/subs.dat"])
 @pytest.mark.parametrize(
     ("tail", "error"),
@@ -576,6 +593,7 @@ def test_a_damaged_record(store: Path, name: str, tail: bytes, error: str) -> No
         (store / "sizes.stan").unlink()
 
 
+@pytest.mark.store_spec(43)
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("name", ["clients.dat", "foo/subs.dat"])
 def test_zeros_end_a_file_of_records(store: Path, name: str, strict: bool) -> None:
@@ -591,6 +609,7 @@ def test_zeros_end_a_file_of_records(store: Path, name: str, strict: bool) -> No
         assert opened.stored.subscriptions[1].pending == {1, 2, 3}
 
 
+@pytest.mark.store_spec(44)
 @pytest.mark.parametrize(("name", "typed"), [("clients.dat", True), ("foo/subs.dat", True)])
 def test_a_bad_end_of_a_file_of_records_is_cut_off_by_the_option(store: Path, name: str, typed: bool) -> None:
     path = store / name
@@ -603,6 +622,7 @@ def test_a_bad_end_of_a_file_of_records_is_cut_off_by_the_option(store: Path, na
     assert path.stat().st_size == size
 
 
+@pytest.mark.store_spec(46)
 @pytest.mark.parametrize("name", ["clients.dat", "foo/subs.dat"])
 @pytest.mark.parametrize("content", [b"", b"\2\0\0\0", b"\0\0"])
 def test_a_header_of_another_version(store: Path, name: str, content: bytes) -> None:
@@ -688,6 +708,7 @@ def test_what_a_go_server_has_added_is_not_missed(store: Path) -> None:
         assert opened.texts == []
 
 
+@pytest.mark.store_spec(57)
 def test_recovery_leaves_no_file_open(store: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     root = open_root(store, Files())

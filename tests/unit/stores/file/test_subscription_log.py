@@ -31,6 +31,7 @@ def pending(directory: Path) -> dict[int, tuple[int, set[int]]]:
         return {each: (sub.state.last_sent, sub.pending) for each, sub in opened.stored.subscriptions.items()}
 
 
+@pytest.mark.store_spec(18, 19)
 def test_only_what_is_not_acked_is_pending_and_the_highest_is_last(tmp_path: Path) -> None:
     with reopen(tmp_path) as opened:
         channel = opened.channel
@@ -46,6 +47,7 @@ def test_only_what_is_not_acked_is_pending_and_the_highest_is_last(tmp_path: Pat
     assert pending(tmp_path) == {1: (5, {2}), 2: (3, set())}
 
 
+@pytest.mark.store_spec(20)
 def test_a_changed_subscription_keeps_what_is_pending_and_its_last_sent_may_go_down(tmp_path: Path) -> None:
     with reopen(tmp_path) as opened:
         channel = opened.channel
@@ -68,6 +70,7 @@ def test_the_callers_state_is_not_kept(tmp_path: Path) -> None:
     assert kinds(tmp_path / "foo/subs.dat") == [1, 5]
 
 
+@pytest.mark.store_spec(18)
 def test_what_names_an_unknown_subscription_is_ignored(tmp_path: Path) -> None:
     with reopen(tmp_path) as opened:
         opened.channel.sent(9, [1])
@@ -76,6 +79,7 @@ def test_what_names_an_unknown_subscription_is_ignored(tmp_path: Path) -> None:
     assert kinds(tmp_path / "foo/subs.dat") == []
 
 
+@pytest.mark.store_spec(20, 21)
 def test_a_change_without_a_beginning_is_recovered_and_traces_of_the_unknown_are_not(tmp_path: Path) -> None:
     with reopen(tmp_path) as opened:
         assert opened.channel.name == CHANNEL
@@ -90,6 +94,7 @@ def test_a_change_without_a_beginning_is_recovered_and_traces_of_the_unknown_are
         assert opened.stored.last_subscription_id == 3
 
 
+@pytest.mark.store_spec(17)
 @pytest.mark.parametrize("compact", [False, True])
 def test_an_id_is_never_used_again(tmp_path: Path, compact: bool) -> None:
     options: dict[str, Any] = {"compact_min_size": 0, "compact_frag": 1} if compact else {"compact_enabled": False}
@@ -123,6 +128,7 @@ class Store:
         return kinds(self.file)
 
 
+@pytest.mark.store_spec(54)
 def test_the_file_is_written_anew_when_half_of_it_is_void(tmp_path: Path) -> None:
     store = Store(tmp_path, compact_min_size=0)
     channel = store.channel
@@ -148,6 +154,7 @@ def test_the_file_is_written_anew_when_half_of_it_is_void(tmp_path: Path) -> Non
     assert pending(tmp_path) == {1: (7, set())}
 
 
+@pytest.mark.store_spec(54)
 def test_a_removed_subscription_frees_what_it_had_pending(tmp_path: Path) -> None:
     store = Store(tmp_path, compact_min_size=0)
     channel = store.channel
@@ -161,6 +168,7 @@ def test_a_removed_subscription_frees_what_it_had_pending(tmp_path: Path) -> Non
     assert pending(tmp_path) == {1: (1, {1})}
 
 
+@pytest.mark.store_spec(54)
 def test_a_change_frees_a_record(tmp_path: Path) -> None:
     store = Store(tmp_path, compact_min_size=0, compact_frag=60)
     channel = store.channel
@@ -174,6 +182,7 @@ def test_a_change_frees_a_record(tmp_path: Path) -> None:
     store.root.close()
 
 
+@pytest.mark.store_spec(54)
 @pytest.mark.parametrize("options", [{"compact_enabled": False, "compact_min_size": 0}, {"compact_min_size": 200}])
 def test_a_file_that_may_not_or_is_not_worth_it_is_left_alone(tmp_path: Path, options: dict[str, Any]) -> None:
     store = Store(tmp_path, **options)
@@ -185,6 +194,7 @@ def test_a_file_that_may_not_or_is_not_worth_it_is_left_alone(tmp_path: Path, op
     store.root.close()
 
 
+@pytest.mark.store_spec(54)
 @pytest.mark.parametrize(("more", "wanted"), [(0, [1]), (1, [1, 5, 4])])
 def test_the_smallest_size_counts_what_was_recovered_and_not_the_header(
     tmp_path: Path, more: int, wanted: list[int]
@@ -203,6 +213,7 @@ def test_the_smallest_size_counts_what_was_recovered_and_not_the_header(
 # Clients.
 
 
+@pytest.mark.store_spec(22)
 def test_the_registered_clients_are_recovered_and_no_others(tmp_path: Path) -> None:
     one = ClientInfo(b"one", b"_INBOX.1", b"c1", 1, 5, 3)
     with reopen(tmp_path) as opened:
@@ -219,6 +230,7 @@ def test_the_registered_clients_are_recovered_and_no_others(tmp_path: Path) -> N
         assert opened.state.clients == {b"one": one, b"two": ClientInfo(b"two", b"_INBOX.2b")}
 
 
+@pytest.mark.store_spec(54)
 def test_the_clients_are_written_anew_when_half_of_the_records_are_void(tmp_path: Path) -> None:
     store = Store(tmp_path, compact_min_size=0)
     for name in (b"a", b"b", b"c"):
@@ -234,6 +246,7 @@ def test_the_clients_are_written_anew_when_half_of_the_records_are_void(tmp_path
     store.root.close()
 
 
+@pytest.mark.store_spec(23)
 def test_the_server_is_what_was_put_last(tmp_path: Path) -> None:
     root = open_root(tmp_path)
     assert root.recover() is None
