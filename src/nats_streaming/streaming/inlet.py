@@ -135,9 +135,9 @@ class Inlet(MessageSink):
             channel = self.open_channel(data, subject_start, subject_stop, reply_start, reply_stop)
             if channel is None:
                 return
-        self.last_channel = channel
-        if self.trace:
+        elif self.trace:
             self.trace_publish(data)
+        self.last_channel = channel
         sequence = channel.window.append(
             channel.subject_field,
             data,
@@ -194,6 +194,8 @@ class Inlet(MessageSink):
         if not is_channel_name(name):
             self.refuse(data, reply_start, reply_stop, ReplyText.INVALID_PUBLISH)
             return None
+        if self.trace:
+            self.trace_publish(data)
         try:
             channel: Channel = self.engine.open_channel(name)
         except RequestError as error:

@@ -115,6 +115,9 @@ class Subscriptions:
     def _start(self, channel: Channel, client: Client, request: SubscriptionRequest, reply: bytes) -> None:
         if request.queue_group:
             if request.durable_name and b":" in request.durable_name:
+                who, name = bare(request.client_id), quoted(request.durable_name)
+                channel_name = bare(request.subject)
+                _log.error("[Client:%s] Invalid DurableName (%s) for queue subscriber from %s", who, name, channel_name)
                 raise RequestError(ReplyText.INVALID_DURABLE_NAME)
             group = channel.groups_by_name.get(group_name(request))
             if group is not None:
@@ -125,6 +128,8 @@ class Subscriptions:
             if durable is not None:
                 if not durable.is_offline:
                     if not self._context.options.replace_durable:
+                        who = bare(request.client_id)
+                        _log.error("[Client:%s] Duplicate durable subscription registration", who)
                         raise RequestError(ReplyText.DUPLICATE_DURABLE)
                     self.membership.close(durable)
                 self._resume(durable, client, request, reply)
