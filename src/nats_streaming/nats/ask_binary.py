@@ -6,6 +6,7 @@ Blocking; for command lines that start no server.
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from typing import Final
 
 from nats_streaming.errors import NatsServerError
@@ -15,6 +16,7 @@ from nats_streaming.nats.embedded_options import EmbeddedOptions, server_argumen
 from nats_streaming.nats.private_config import PrivateConfig
 
 _TIMEOUT_S: Final = 30.0
+_FIELDS_MAX: Final = 20
 
 
 def check_configuration(options: EmbeddedOptions) -> None:
@@ -35,6 +37,28 @@ def check_configuration(options: EmbeddedOptions) -> None:
             raise NatsServerError("\n".join(log.output) or log.fatal or f"nats-server ended with {done.returncode}")
     finally:
         config.close()
+
+
+def known_fields(binary: str | None, names: Sequence[str]) -> list[str]:
+    """Which of these top-level keys of a configuration the nats-server knows.
+
+    Args:
+        binary: its path, None looks for it.
+        names: keys; of very many only the first are asked for, and only those that can be a field's name.
+    """
+    return [name for name in names[:_FIELDS_MAX] if name.isidentifier() and _is_known(binary, name)]
+
+
+def _is_known(binary: str | None, name: str) -> bool:
+    try:
+        config = PrivateConfig(f"{name}: 1\n")
+        try:
+            done = _run([find_nats_server(binary), "-t", "-c", config.path], config.inherited)
+        finally:
+            config.close()
+    except NatsServerError:
+        return False  # whoever starts it says what is wrong with it
+    return b"unknown field" not in done.stderr + done.stdout
 
 
 def tls_help(binary: str | None) -> str:

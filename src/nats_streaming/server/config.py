@@ -7,7 +7,7 @@ Source: operations specification, sections 1.4 and 2.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from nats_streaming.errors import ConfigError
 from nats_streaming.nats.config.parser import read_config_file
@@ -18,6 +18,8 @@ from nats_streaming.server.nats_config import NATS_NAMES, apply_nats, nats_serve
 from nats_streaming.server.options import Options
 from nats_streaming.server.streaming_config import STREAMING_NAMES, apply_streaming, find_streaming
 
+_KNOWN_NAMES: Final = NATS_NAMES | STREAMING_NAMES | {STREAMING_SECTION}
+
 
 class LoadedConfig(NamedTuple):
     """What the files said, as far as it is not in the options.
@@ -25,10 +27,12 @@ class LoadedConfig(NamedTuple):
     Attributes:
         findings: notes of the reading.
         nats: settings for nats-server.
+        unknown: top-level keys of the same file that mean nothing to us; perhaps this nats-server knows them.
     """
 
     findings: Findings
     nats: Settings
+    unknown: Settings
 
 
 def load_config(config: str, stan_config: str, options: Options) -> LoadedConfig:
@@ -51,53 +55,71 @@ def load_config(config: str, stan_config: str, options: Options) -> LoadedConfig
         if not config:
             raise ConfigError(text)
         findings.warnings.append(text)
-    passed = apply_nats(settings, options, findings)
-    _warn_of_unknown(settings, findings)
+    loaded = LoadedConfig(findings, apply_nats(settings, options, findings), _unknown(settings))
     options.nats.config_name = nats_file
     if config and stan_config:
         try:
             settings = read_config_file(stan_config)
         except ConfigError as error:
             raise error if error.file else ConfigError(f"error opening config file: {error}") from None
-        _warn_of_unknown(settings, findings)
+        _note_unknown(_unknown(settings), findings)
     streaming, is_section = find_streaming(settings)
     apply_streaming(streaming, options, findings, is_section=is_section)
-    options.warnings += findings.warnings
-    return LoadedConfig(findings, passed)
+    return loaded
 
 
-def set_nats_text(loaded: LoadedConfig, options: Options) -> None:
+def set_nats_text(loaded: LoadedConfig, options: Options) -> list[str]:
     """Set what nats-server reads, after flags were applied.
 
     Args:
         loaded: as from `load_config`.
         options: changed in place.
 
+    Returns:
+        What the files say in vain, for the log.
+
     Raises:
         ConfigError: it cannot be written.
     """
-    written = nats_server_config(loaded.nats, options.nats)
+    settings, unknown = dict(loaded.nats), dict(loaded.unknown)
+    if unknown and not options.nats_server_url:
+        # A newer nats-server has keys that were not there when our list was made.
+        from nats_streaming.nats.ask_binary import known_fields
+
+        for name in known_fields(options.nats.binary or None, list(unknown)):
+            settings[name] = unknown.pop(name)
+    _note_unknown(unknown, loaded.findings)
+    written = nats_server_config(settings, options.nats)
     options.nats.config_text = written.text
     options.nats.config_places = tuple(map(str, written.places))
+    return loaded.findings.warnings
 
 
-def reread_nats_text(options: Options) -> None:
+def reread_nats_text(options: Options) -> list[str]:
     """Read the file again and set what nats-server is to read now; nothing else changes, and nothing at all on error.
 
     Args:
         options: of the running server, with a `nats.config_name`.
 
+    Returns:
+        What the file says in vain, for the log.
+
     Raises:
         ConfigError: the file cannot be read, or something in it is wrong.
     """
     findings = Findings()
-    passed = apply_nats(read_config_file(options.nats.config_name), Options(), findings)
-    set_nats_text(LoadedConfig(findings, passed), options)
+    settings = read_config_file(options.nats.config_name)
+    loaded = LoadedConfig(findings, apply_nats(settings, Options(), findings), _unknown(settings))
+    return set_nats_text(loaded, options)
 
 
-def _warn_of_unknown(settings: Settings, findings: Findings) -> None:
-    """Note top-level keys that mean something to nobody; what variables name is there for them."""
-    known = NATS_NAMES | STREAMING_NAMES | {STREAMING_SECTION}
-    for name, setting in settings.items():
-        if name.lower() not in known and not setting.is_used:
-            findings.unknown(name, setting, "the file", known)
+def _unknown(settings: Settings) -> Settings:
+    """Top-level keys that mean nothing; those that variables name are there for them."""
+    return {
+        name: setting for name, setting in settings.items() if name.lower() not in _KNOWN_NAMES and not setting.is_used
+    }
+
+
+def _note_unknown(unknown: Settings, findings: Findings) -> None:
+    for name, setting in unknown.items():
+        findings.unknown(name, setting, "the file", _KNOWN_NAMES)

@@ -104,7 +104,7 @@ def read_command_line(arguments: list[str]) -> CommandLine:
     if loaded is not None:
         from nats_streaming.server.config import set_nats_text
 
-        set_nats_text(loaded, options)
+        options.warnings += set_nats_text(loaded, options)
     return CommandLine(action, options)
 
 

@@ -25,7 +25,8 @@ def reload_nats(options: Options, child: NatsServerProcess | None) -> None:
     from nats_streaming.server.config import reread_nats_text
 
     try:
-        reread_nats_text(options)
+        for warning in reread_nats_text(options):
+            _log.warning("%s", warning)
         child.reload(options.nats.config_text, options.nats.config_places)
     except (ConfigError, NatsServerError) as error:
         _log.error("Reload: %s", error)

@@ -141,10 +141,22 @@ class TestRefusals:
     def test_unknown_keys_are_warned_of_once_each(self) -> None:
         got = options("some_thing: 1\nV: 1\nmax_payload: $V\nstreaming { other: 1 }")
         assert got.warnings == [
-            'f.conf:1:1: unknown key "some_thing" in the file is ignored',
             'f.conf:4:13: unknown key "other" in streaming is ignored',
+            'f.conf:1:1: unknown key "some_thing" in the file is ignored',
         ]
         assert options("some_thing: 1").warnings == ['f.conf:1:1: unknown key "some_thing" in the file is ignored']
+
+    def test_what_this_nats_server_knows_is_handed_on(self) -> None:
+        """A newer one has keys that were not there when our table was made: it is asked."""
+        Path("nats-server").write_text(
+            "#!/bin/sh\ngrep -q new_key $3 || echo 'nats-server: x:1:1: unknown field' >&2\n"
+        )
+        Path("nats-server").chmod(0o755)
+        got = options("new_key { a: 1 }\nother_key: 1", "-nats_server_binary", "./nats-server")
+        assert got.nats.config_text == "new_key: {\n  a: 1\n}\n"
+        assert got.warnings == ['f.conf:2:1: unknown key "other_key" in the file is ignored']
+        got = options("new_key: 1", "-nats_server_binary", "./nats-server", "-ns", "nats://h:1")
+        assert len(got.warnings) == 1
 
     def test_one_that_is_nearly_right_is_offered(self) -> None:
         (warning,) = options("max_payloads: 1").warnings
