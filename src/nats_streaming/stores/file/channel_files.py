@@ -24,16 +24,17 @@ from nats_streaming.stores.file.channel_recovery import RecoveredChannel
 from nats_streaming.stores.file.compaction import CompactionRule
 from nats_streaming.stores.file.file_io import Files
 from nats_streaming.stores.file.file_pool import FilePool
-from nats_streaming.stores.file.findings import Finding, Severity
+from nats_streaming.stores.file.findings import CorruptMessageError, Finding, Severity
+from nats_streaming.stores.file.index_repair import mend_entry
 from nats_streaming.stores.file.message_log import MessageLog
 from nats_streaming.stores.file.message_reader import MessageReader
 from nats_streaming.stores.file.options import FileOptions
-from nats_streaming.stores.file.record import Checksum
+from nats_streaming.stores.file.record import INDEX_ENTRY_BYTES, Checksum
 from nats_streaming.stores.file.record_log import RecordLog
 from nats_streaming.stores.file.removed_log import FILE_NAME as REMOVED_FILE
 from nats_streaming.stores.file.removed_log import RangeSet, RemovedLog
 from nats_streaming.stores.file.seal import ChannelSeal, SealFile
-from nats_streaming.stores.file.slices import SliceLimits
+from nats_streaming.stores.file.slices import SliceLimits, index_size
 from nats_streaming.stores.file.steps import run_steps
 from nats_streaming.stores.file.subscription_log import FILE_NAME as SUBSCRIPTIONS_FILE
 from nats_streaming.stores.file.subscription_log import SubscriptionLog
@@ -102,6 +103,8 @@ class ChannelFiles:
             surroundings.pool,
             surroundings.checksum,
         )
+        self._files = files
+        self._checksum = checksum
         self._removed = RemovedLog(found.removed, checksum)
         removed_log = RecordLog(
             files,
@@ -226,6 +229,24 @@ class ChannelFiles:
                 f"File {quoted(path)}, offset {start} to {stop}: message {sequence} is damaged, kept as {quoted(copy)}"
             )
             return Finding(Severity.ERROR, text, path, start, stop, copy, self.name)
+
+    def mend(self, error: CorruptMessageError) -> Finding:
+        """Do what can be done about something that `read` or `find_time` refused: after that, ask again.
+
+        An entry of an index is written anew from what is in the data; a message becomes a hole.
+
+        Raises:
+            StoreError: it cannot be mended.
+        """
+        for which in self._messages.slices:
+            if which.index_path == error.file:
+                with self._usable():
+                    self._messages.flush()
+                    entry, written = (error.offset - index_size(0)) // INDEX_ENTRY_BYTES, which.count
+                    kept = mend_entry(self._files, self._checksum, which, entry, written)
+                text = f"{error}, written anew from the data, kept as {quoted(kept)}"
+                return Finding(Severity.WARNING, text, error.file, error.offset, error.offset, kept, self.name)
+        return self.set_aside(error.sequence)
 
     def read(self, first: int, count: int) -> Segment | None:
         """Messages from `first` on, as `stores.api.Store.read`: at most `count`, and about `read_buffer_size` bytes.

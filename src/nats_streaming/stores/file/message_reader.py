@@ -16,7 +16,7 @@ from nats_streaming.stores.file.message_log import MessageLog
 from nats_streaming.stores.file.options import FileOptions
 from nats_streaming.stores.file.record import RECORD_HEADER_BYTES, Checksum
 from nats_streaming.stores.file.removed_log import RangeSet, RemovedLog
-from nats_streaming.stores.file.slices import Slice
+from nats_streaming.stores.file.slices import Slice, index_size
 from nats_streaming.stores.segment import SEGMENT_SLOTS, Segment
 
 
@@ -107,12 +107,7 @@ class MessageReader:
         entry = log.entry_of(where, begin)
         index = IndexRun(log.entries(where, entry, slots))
         if index.keep_sound(self._checksum) == 0:
-            raise CorruptMessageError(
-                f"file {quoted(where.index_path)}: the entry of message {begin} is damaged (entry {entry})",
-                where.index_path,
-                4 + 32 * entry,
-                begin,
-            )
+            raise _damaged_entry(where, entry)
         if entry >= log.written_count(where):
             return _Run(where, index, *log.gathered(where), self._skip(index))
         return _Run(where, index, None, 0, self._skip(index))
@@ -187,12 +182,24 @@ class MessageReader:
             low, high = 0, where.count - 1
             while low < high:
                 middle = (low + high) // 2
-                if IndexRun(log.entries(where, middle, 1)).timestamp_at(0) < timestamp_ns:
+                if self._entry(where, middle).timestamp_at(0) < timestamp_ns:
                     low = middle + 1
                 else:
                     high = middle
-            return max(log.first, IndexRun(log.entries(where, low, 1)).sequence_at(0))
+            return max(log.first, self._entry(where, low).sequence_at(0))
         return log.last + 1
+
+    def _entry(self, where: Slice, entry: int) -> IndexRun:
+        run = IndexRun(self._log.entries(where, entry, 1))
+        if run.keep_sound(self._checksum) == 0:
+            raise _damaged_entry(where, entry)
+        return run
+
+
+def _damaged_entry(where: Slice, entry: int) -> CorruptMessageError:
+    offset = index_size(entry)
+    text = f"file {quoted(where.index_path)} at offset {offset}: entry {entry} is damaged"
+    return CorruptMessageError(text, where.index_path, offset, where.first + entry if where.is_dense else 0)
 
 
 def put_holes(segment: Segment, count: int, timestamp_ns: int) -> None:

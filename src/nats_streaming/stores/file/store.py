@@ -14,15 +14,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from nats_streaming.constants import NS_PER_SECOND
 from nats_streaming.errors import ConfigError, StoreError, bare
 from nats_streaming.stores.api import Capabilities
 from nats_streaming.stores.batch import Record, decode_batch, encode_batch
+from nats_streaming.stores.file.channel_files import ChannelFiles
 from nats_streaming.stores.file.file_io import Files
 from nats_streaming.stores.file.findings import CorruptMessageError, Finding, Severity
 from nats_streaming.stores.file.journal import Journal
@@ -44,6 +45,9 @@ APPLY_BYTES: Final = 4 << 20  # what one visit of the files thread takes
 APPLY_DELAY_S: Final = 0.25
 RETRY_S: Final = 0.5
 _RETRY_MAX_S = 30.0
+_MENDED_AT_ONCE = 16  # damaged places before a read gives others their turn
+
+T = TypeVar("T")
 
 MESSAGE_OVERHEAD_BYTES: Final = 40
 """A record header of 8 bytes and an index record of 32, which the original counts too."""
@@ -357,16 +361,18 @@ class FileStore:
     def _read_files(self, channel: bytes, first: int, count: int) -> Segment | None:
         """In the read thread."""
         files = self._root.channel(channel)
-        if files is None:
-            return None
-        try:
-            return files.read(first, count)
-        except CorruptMessageError as error:
-            if self._options.strict:
-                raise
-            finding = files.set_aside(error.sequence)
-            _log.error("Channel %s: message %d is damaged and skipped: %s", bare(channel), error.sequence, finding.text)
-            return files.read(first, count)
+        return self._mending(files, lambda: files.read(first, count)) if files is not None else None
+
+    def _mending(self, files: ChannelFiles, read: Callable[[], T]) -> T:
+        """In the read thread: read past what is damaged."""
+        for _ in range(_MENDED_AT_ONCE):
+            try:
+                return read()
+            except CorruptMessageError as error:
+                if self._options.strict:
+                    raise
+                _log.error("Channel %s: damaged, mended or skipped: %s", bare(files.name), files.mend(error).text)
+        return read()
 
     async def find_time(self, channel: bytes, timestamp_ns: int) -> int:
         await self._settle(channel)
@@ -385,7 +391,7 @@ class FileStore:
     def _find_time_in_files(self, channel: bytes, timestamp_ns: int) -> int:
         """In the read thread."""
         files = self._root.channel(channel)
-        return files.find_time(timestamp_ns) if files is not None else 1
+        return self._mending(files, lambda: files.find_time(timestamp_ns)) if files is not None else 1
 
     # Ending.
 

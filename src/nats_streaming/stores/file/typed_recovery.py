@@ -35,8 +35,11 @@ from nats_streaming.stores.file.record_log import make_file
 from nats_streaming.stores.file.removed_log import RemovedTable
 from nats_streaming.stores.file.subscription_log import ACKED, CHANGED, NEW, REMOVED, SENT, SubscriptionTable
 
-Take = Callable[[RecordScan], str | None]
-"""Takes one record over; returns what is wrong with it, None if nothing is."""
+Take = Callable[[RecordScan, int], str | None]
+"""Takes one record over, which lies at an offset in the file; returns what is wrong with it, None if nothing is."""
+
+_WINDOW_BYTES = 4 << 20  # of a file, in memory at a time
+_SEARCH_BYTES = 64 << 20  # how far behind damage the next sound record is looked for at once
 
 
 def read_typed_file(path: str, damage: Damage, kind_max: int, take: Take) -> tuple[int, bool]:
@@ -61,7 +64,7 @@ def read_typed_file(path: str, damage: Damage, kind_max: int, take: Take) -> tup
     try:
         reading = _Reading(path, file, damage, kind_max, take)
         mended = not damage.check_header(path, file)
-        end, damaged = reading.records(file.pread(FILE_HEADER_BYTES, max(0, file.size() - FILE_HEADER_BYTES)))
+        end, damaged = reading.records()
         return end, mended or damaged
     finally:
         file.close()
@@ -74,23 +77,31 @@ class _Reading:
         self.damage = damage
         self.kind_max = kind_max
         self.take = take
+        self.size = file.size()
+        self.base = FILE_HEADER_BYTES
+        self.is_last = True
         self.damaged = False
 
-    def records(self, data: bytes) -> tuple[int, bool]:
-        scan = RecordScan(data, True, self.damage.checksum, self.damage.options.crc)
+    def records(self) -> tuple[int, bool]:
+        """Where the records end, and whether they must be written anew; a part of the file is in memory at a time."""
+        scan = self.window(FILE_HEADER_BYTES, _WINDOW_BYTES)
         while True:
             before = scan.position
+            offset = self.base + before
             result = scan.next()
-            if result == END:
-                return FILE_HEADER_BYTES + before, self.damaged
             if result == RECORD:
-                error = self.take(scan)
+                error = self.take(scan, offset)
                 if error is not None:
-                    self.refuse_record(before, scan.position, error)
+                    self.refuse_record(offset, self.base + scan.position, error)
                 continue
-            offset = FILE_HEADER_BYTES + before
+            if result in (END, CUT) and not self.is_last:
+                # The window ends here, not the file.
+                scan = self.window(offset, _WINDOW_BYTES if before else 2 * len(scan.data))
+                continue
+            if result == END:
+                return offset, self.damaged
             refuses = self.damage.refuses(self.path, offset)
-            if result == PADDING and (refuses or all_zero(data[before:])):
+            if result == PADDING and (refuses or self.is_zero_from(offset)):
                 self.file.truncate(offset)
                 return offset, self.damaged
             if refuses or (result == CUT and self.damage.options.truncate_bad_eof):
@@ -99,26 +110,44 @@ class _Reading:
                     raise CorruptionError(error)
                 self.damage.cut_bad_end(self.path, self.file, offset)
                 return offset, self.damaged
+            following = self.find_next(scan, before)
+            if following == len(scan.data) and not self.is_last and len(scan.data) < _SEARCH_BYTES:
+                scan = self.window(offset, _SEARCH_BYTES)
+                continue
             self.damaged = True
-            following = self.find_next(scan, data, before)
+            stop = self.base + following
             reason = record_error(result, scan)
-            stop = FILE_HEADER_BYTES + following
-            if result == CUT and following == len(data):
+            if result == CUT and following == len(scan.data):
                 self.damage.tell(
                     Severity.WARNING, f"Unexpected EOF for file {quoted(self.path)}", self.path, offset, stop
                 )
             self.damage.keep(self.path, offset, stop, reason)
             scan.move(following)
 
+    def window(self, offset: int, size: int) -> RecordScan:
+        """What is in the file from `offset` on, `size` bytes of it."""
+        self.base = offset
+        data = self.file.pread(offset, size)
+        self.is_last = offset + len(data) >= self.size
+        return RecordScan(data, True, self.damage.checksum, self.damage.options.crc)
+
+    def is_zero_from(self, offset: int) -> bool:
+        while piece := self.file.pread(offset, _WINDOW_BYTES):
+            if not all_zero(piece):
+                return False
+            offset += len(piece)
+        return True
+
     def refuse_record(self, start: int, stop: int, error: str) -> None:
         """A record that is whole and makes no sense."""
-        if self.damage.refuses(self.path, FILE_HEADER_BYTES + start):
+        if self.damage.refuses(self.path, start):
             raise CorruptionError(error)
         self.damaged = True
-        self.damage.keep(self.path, FILE_HEADER_BYTES + start, FILE_HEADER_BYTES + stop, error)
+        self.damage.keep(self.path, start, stop, error)
 
-    def find_next(self, scan: RecordScan, data: bytes, at: int) -> int:
+    def find_next(self, scan: RecordScan, at: int) -> int:
         """Where behind a damaged record the next sound one begins: first where its own size says."""
+        data = scan.data
         if len(data) - at >= RECORD_HEADER_BYTES:
             natural = at + RECORD_HEADER_BYTES + (read_u32(data, at) & 0xFFFFFF)
             if natural <= len(data):
@@ -141,7 +170,7 @@ class ClientRecords:
         self.clients: dict[bytes, ClientInfo] = {}
         self.removed = 0
 
-    def take(self, scan: RecordScan) -> str | None:
+    def take(self, scan: RecordScan, _offset: int) -> str | None:
         payload = scan.data[scan.start : scan.stop]
         if scan.kind not in (clients_file.ADDED, clients_file.REMOVED):
             return f"invalid client record type: {scan.kind}"
@@ -170,10 +199,10 @@ class SubscriptionRecords:
         self._damage = damage
         self._path = path
 
-    def take(self, scan: RecordScan) -> str | None:
+    def take(self, scan: RecordScan, offset: int) -> str | None:
         kind = scan.kind
         if kind in (SENT, ACKED):
-            return self._take_pair(scan)
+            return self._take_pair(scan, offset)
         if kind in (NEW, CHANGED):
             return self._take_state(scan)
         if kind == REMOVED:
@@ -199,7 +228,7 @@ class SubscriptionRecords:
         self.table.remove(values[0])
         return None
 
-    def _take_pair(self, scan: RecordScan) -> str | None:
+    def _take_pair(self, scan: RecordScan, offset: int) -> str | None:
         if not scan.pair():
             return "a sent or acked record cannot be decoded"
         stored = self.table.stored.get(scan.first_value)
@@ -212,11 +241,11 @@ class SubscriptionRecords:
                 # It was never sent: only the type's lowest bit differs from "sent".
                 kind = SENT
                 self.mended = True
-                self._tell(Severity.ERROR, scan, "acked before it was sent, taken as sent")
+                self._tell(Severity.ERROR, scan, offset, "acked before it was sent, taken as sent")
             else:
-                self._tell(Severity.INFO, scan, "acked and was not pending")
+                self._tell(Severity.INFO, scan, offset, "acked and was not pending")
         elif kind == SENT and sequence in stored.pending:
-            self._tell(Severity.INFO, scan, "sent and was pending already")
+            self._tell(Severity.INFO, scan, offset, "sent and was pending already")
         if kind == ACKED:
             stored.pending.discard(sequence)
             self.table.freed += 1
@@ -226,8 +255,7 @@ class SubscriptionRecords:
         self.table.records += 1
         return None
 
-    def _tell(self, severity: Severity, scan: RecordScan, what: str) -> None:
-        offset = FILE_HEADER_BYTES + scan.start - RECORD_HEADER_BYTES
+    def _tell(self, severity: Severity, scan: RecordScan, offset: int, what: str) -> None:
         message = f"message {scan.second_value} of subscription {scan.first_value}"
         text = f"File {quoted(self._path)}, offset {offset}: {message} {what}"
         self._damage.tell(severity, text, self._path, offset)
@@ -255,7 +283,7 @@ def read_removed(directory: str, damage: Damage) -> tuple[RemovedTable, int, boo
     if not damage.files.exists(path):
         return table, 0, False
 
-    def take(scan: RecordScan) -> str | None:
+    def take(scan: RecordScan, _offset: int) -> str | None:
         sound = table.take(scan.kind, scan.data[scan.start : scan.stop])
         return None if sound else f"record type {scan.kind} cannot be decoded"
 

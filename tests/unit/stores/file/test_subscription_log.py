@@ -256,3 +256,35 @@ def test_the_server_is_what_was_put_last(tmp_path: Path) -> None:
     with reopen(tmp_path) as opened:
         assert opened.state.server == ServerInfo(b"two", node_id=b"n")
     assert len((tmp_path / "server.dat").read_bytes()) == 12 + 8
+
+
+@pytest.mark.parametrize("damaged_at", [None, 500, 1203, 3000])
+def test_a_large_file_is_read_a_part_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged_at: int | None
+) -> None:
+    def recovered() -> tuple[dict[int, set[int]], list[str]]:
+        with reopen(tmp_path, compact_enabled=False) as opened:
+            subscriptions = opened.stored.subscriptions
+            return {number: each.pending for number, each in subscriptions.items()}, opened.errors
+
+    with reopen(tmp_path, compact_enabled=False) as opened:
+        opened.channel.put_subscription(subscription(1))
+        opened.channel.put_subscription(subscription(2, inbox=b"x" * 700))
+        for first in range(1, 300, 3):
+            opened.channel.sent(1, [first, first + 1, first + 2])
+            opened.channel.acked(1, [first])
+    path = tmp_path / "foo/subs.dat"
+    content = bytearray(path.read_bytes())
+    if damaged_at is not None:
+        content[damaged_at] ^= 1
+    damaged = bytes(content)
+    path.write_bytes(damaged)
+    whole = recovered()
+    for left in (tmp_path / "foo").glob("*.corrupt-*"):
+        left.unlink()
+    path.write_bytes(damaged)
+    monkeypatch.setattr("nats_streaming.stores.file.typed_recovery._WINDOW_BYTES", 64)
+    monkeypatch.setattr("nats_streaming.stores.file.typed_recovery._SEARCH_BYTES", 512)
+    in_parts = recovered()
+    assert (in_parts[0], len(in_parts[1])) == (whole[0], len(whole[1]))
+    assert len(whole[1]) == (damaged_at is not None)
