@@ -153,18 +153,20 @@ class Acker(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        tail = b""
         link = self.client.link
-        while self.count < self.expected:
-            chunk = link.socket.recv(1 << 20)
-            if not chunk:
-                return
-            data = tail + chunk
+        # The first may have come with the answer to the subscription.
+        data, link.buffer = link.buffer, b""
+        while True:
             count = data.count(_DELIVERY)
-            tail = data[1 - len(_DELIVERY) :] if not data.endswith(b"\n") else b""
             if count:
                 link.socket.sendall(self._acks.slice(self.count, self.count + count))
                 self.count += count
+            if self.count >= self.expected:
+                return
+            chunk = link.socket.recv(1 << 20)
+            if not chunk:
+                return
+            data = (data[1 - len(_DELIVERY) :] if not data.endswith(b"\n") else b"") + chunk
 
 
 def _ack_frame(ack_inbox: bytes, channel: bytes, sequence: int) -> bytes:
