@@ -19,7 +19,6 @@ format. Paths are `str`, as `os.fsdecode` makes them of a channel's name.
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
@@ -234,6 +233,8 @@ def _mkdir(path: str) -> None:
 
 
 def _remove_tree(path: str) -> None:
+    import shutil  # with the compressors it brings along; channels are rarely removed
+
     try:
         shutil.rmtree(path)
     except FileNotFoundError:
