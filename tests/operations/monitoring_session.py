@@ -6,12 +6,14 @@ Deterministic: on two servers it leaves the same state, so that their pages can 
 from __future__ import annotations
 
 import http.client
+import ssl
 from dataclasses import dataclass
 
 from tests.support.raw_client import NatsClient, StanClient, StartPosition
 
 CHANNELS = (b"foo", b"bar.baz", b"odd<&name", "grün".encode(), b"quiet")
 MESSAGES = 5
+ANSWER_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,12 @@ class Answer:
         return self.body.decode()
 
 
-def ask(port: int, path: str, method: str = "GET", seconds: float = 20.0) -> Answer:
+def ask(port: int, path: str, method: str = "GET", *, tls: ssl.SSLContext | None = None) -> Answer:
     """Ask the monitoring port, over a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
+    if tls is None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
+    else:
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=ANSWER_SECONDS, context=tls)
     try:
         connection.request(method, path)
         response = connection.getresponse()
@@ -49,10 +54,11 @@ class Session:
         self._port = port
         self._connections: list[NatsClient] = []
 
-    async def client(self, name: str) -> StanClient:
+    async def client(self, name: str, cluster: str = "test-cluster") -> StanClient:
+        """A client with a connection of its own; its IDs are as long on every server."""
         nats = await NatsClient.connect(self._port)
         self._connections.append(nats)
-        return await StanClient.connect(nats, name, conn_id=f"conn-of-{name}")
+        return await StanClient.connect(nats, name, conn_id=f"conn-of-{name}", cluster=cluster)
 
     async def live(self) -> None:
         """Three clients, five channels, every kind of subscription; returns when all is acked that ever will be."""

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from urllib.parse import unquote
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from nats_streaming.clock import Clock
 from nats_streaming.monitor import pages
@@ -25,7 +26,7 @@ from nats_streaming.monitor.output import Output
 from nats_streaming.monitor.query import Query, read_query
 from nats_streaming.monitor.snapshot import Problem, Source
 
-_log = logging.getLogger("nats_streaming")
+_log = logging.getLogger("nats_streaming.monitor")
 
 CONNECTIONS_MAX: Final = 512
 """Connections to the monitoring port; more are closed at once."""
@@ -42,6 +43,14 @@ _PAGES: Final[dict[str, Page]] = {
     "/streaming/clientsz": pages.clientsz,
     "/streaming/channelsz": pages.channelsz,
 }
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether an error is ours. What is no HTTP is answered, and not logged: anybody can send any amount of it."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+
+
+_log.addFilter(_is_ours)
 
 
 class Answerer(Protocol):

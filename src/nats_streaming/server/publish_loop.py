@@ -16,6 +16,7 @@ from nats_streaming.constants import NS_PER_SECOND, NS_PER_US
 from nats_streaming.errors import NatsLinkError, StoreError
 from nats_streaming.nats.bus import Bus
 from nats_streaming.stores.api import Store
+from nats_streaming.stores.batch import ServerPut
 from nats_streaming.streaming.channel import Channel
 from nats_streaming.streaming.context import Seek
 from nats_streaming.streaming.cycle import Cycle
@@ -191,11 +192,18 @@ class PublishLoop:
         except StoreError as error:
             self.failure = str(error)
             self._engine.batch_failed(cycle, str(error))
+            self._keep_trying()
             if self.on_commit is not None:
                 self.on_commit(cycle, begun_ns, failed=True)
             return False
         commit.close()
         raise AssertionError(f"store {self._store.name} declares itself resident, and its commit waits")
+
+    def _keep_trying(self) -> None:
+        """Leave something to commit, or a server that gets no publishes would be told ill for ever."""
+        context = self._engine.context
+        if context.cycle.is_empty():
+            context.stage(ServerPut(context.info))
 
     def _commit_lazily(self) -> None:
         self._lazy = None
@@ -223,6 +231,7 @@ class PublishLoop:
         except StoreError as error:
             self.failure = str(error)
             self._engine.batch_failed(cycle, str(error))
+            self._keep_trying()
         else:
             self.failure = ""
             self._engine.batch_committed(cycle)

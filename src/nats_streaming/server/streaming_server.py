@@ -149,6 +149,8 @@ class StreamingServer:
         self._member.join()
         await self._nats.connect(self._group_connection)
         _log.info("Starting in standby mode")
+        if self._monitoring is not None:
+            self._monitoring.show()
 
     async def _stand_by(self) -> None:
         """From standby to serving."""
@@ -157,6 +159,8 @@ class StreamingServer:
         assert self._member is not None
         await self._member.wait_for_lock()
         _log.info("Server is active")
+        if self._monitoring is not None:
+            self._monitoring.hide()
         self._state = ServerState.FT_ACTIVE
         # Before recovery, which may take long: nobody is to wonder meanwhile.
         self._member.begin_heartbeats()

@@ -16,6 +16,7 @@ from nats_streaming.stores.limits import StoreLimits
 from nats_streaming.stores.memory import MemoryStore
 from nats_streaming.stores.segment import Segment
 from nats_streaming.streaming.context import EngineOptions
+from nats_streaming.streaming.cycle import Cycle
 from nats_streaming.streaming.engine import Engine
 from nats_streaming.streaming.subjects import SID_CONNECT, SID_PUBLISH, SID_SUBSCRIBE, new_server_info
 from nats_streaming.testing.engine_driver import parse_frames
@@ -64,7 +65,8 @@ class Rig:
         limits = StoreLimits()
         options = EngineOptions(0, limits.build(), 10**12, 10**12, 10, recent_bytes=1)
         info = new_server_info(b"test-cluster", b"_STAN.discover")
-        self.engine = Engine(options, self.store.capabilities, info, FakeClock())
+        self.clock = FakeClock()
+        self.engine = Engine(options, self.store.capabilities, info, self.clock)
         self.bus = MemoryBus()
         self.loop = PublishLoop(self.engine, self.store, 0, self.bugs.append)
         self.reader = NatsReader(self.engine.inlet, LinkControl())
@@ -175,6 +177,38 @@ def test_a_store_that_keeps_failing_is_not_asked_without_end(inner: Callable[[],
         assert rig.loop.failure == ""
 
     run()
+
+
+@with_rig(RecoverableMemoryStore)
+async def test_a_store_that_is_well_again_is_known_to_be_without_another_publish(rig: Rig) -> None:
+    rig.publish(b"1")
+    await rig.settle()
+    rig.store.fail_next("commit", "disk full", times=2)
+    rig.publish(b"2")
+    await rig.settle()
+    assert rig.loop.failure == "disk full"
+    async with asyncio.timeout(20):
+        while rig.loop.failure:
+            await asyncio.sleep(0.01)
+    assert rig.store.calls["commit"] >= 4, "the failed one, a failed attempt and a good one"
+
+
+@with_rig(RecoverableMemoryStore)
+async def test_every_commit_is_told_to_whoever_listens(rig: Rig) -> None:
+    told: list[tuple[int, bool]] = []
+    rig.clock.advance(7)
+
+    def on_commit(cycle: Cycle, begun_ns: int, *, failed: bool) -> None:
+        assert begun_ns == cycle.since_ns == 7
+        told.append((cycle.message_count, failed))
+
+    rig.loop.on_commit = on_commit
+    rig.publish(b"1")
+    await rig.settle()
+    rig.store.fail_next("commit", "disk full")
+    rig.publish(b"2")
+    await rig.settle()
+    assert told == [(1, False), (1, True)]
 
 
 @with_rig(RecoverableMemoryStore)
