@@ -41,6 +41,7 @@ check: $(VENV)/equipped
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest --quiet tests/tidy
 
 tidy operations cli interop faults: $(VENV)/equipped

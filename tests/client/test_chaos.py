@@ -88,7 +88,7 @@ async def take_over(url: str, proxy: Proxy, client: Client, rng: random.Random) 
 @pytest.mark.parametrize("kind", ["ours-FILE", "go-FILE"])
 @pytest.mark.timeout_seconds(600)
 async def test_nothing_is_lost(start: Callable[..., ServerProcess], request: pytest.FixtureRequest, kind: str) -> None:
-    rounds: int = request.config.getoption("--rounds")
+    rounds = int(request.config.option.rounds)
     if kind == "go-FILE":
         rounds = max(1, rounds // 4)  # what is tested is the client, and the Go server starts slowly
     rng = random.Random(seed := random.SystemRandom().randrange(2**32))
@@ -107,7 +107,7 @@ async def test_nothing_is_lost(start: Callable[..., ServerProcess], request: pyt
             stan_ping_interval=1,
         )  # fmt: skip
         pair = Pair(publisher, subscriber)
-        publishing = asyncio.create_task(pair.publish(request.config.getoption("--messages")))
+        publishing = asyncio.create_task(pair.publish(int(request.config.option.messages)))
         processing = asyncio.create_task(pair.process())
         faults = ["kill", "cut"] * rounds + ["take over"] * max(2, rounds // 5)
         rng.shuffle(faults)

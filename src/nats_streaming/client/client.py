@@ -178,13 +178,14 @@ class Client:
         subscription = Subscription(options, self)
         while True:
             await self.wait_until_ready(self.request_timeout_s)
+            losses = self._supervisor.losses
             try:
                 await subscription.open()
             except NoResponse:
-                if self.is_connected or not self.options.auto_resume:
+                if losses == self._supervisor.losses or not self.options.auto_resume:
                     raise
-                continue  # lost meanwhile: once more when it is resumed
-            break
+            if losses == self._supervisor.losses:
+                break  # else the session was lost meanwhile, and this subscription with it: once more
         self._subscriptions[subscription] = None
         if callback is not None:
             self._callbacks.start(run_callback(subscription, callback, self.report))
@@ -270,6 +271,8 @@ class Client:
     async def restore(self, *, state_lost: bool) -> tuple[int, int]:
         count = 0
         for subscription in list(self._subscriptions):
+            if subscription.is_leaving:
+                continue
             if state_lost:
                 subscription.state_lost()
             try:
@@ -291,9 +294,12 @@ class Client:
         for subscription in list(self._subscriptions):
             subscription.end(error if isinstance(error, ConnectionLost) else None)
         self._ready.set()  # whoever waits is to see the error
+        if not self._is_closing:
+            self.session.end()
+            self._callbacks.start(self.link.close(1.0))
 
     def on_lost(self, reason: str) -> None:
-        logger.warning("%s: connection lost, resuming: %s", self, reason)
+        logger.warning("%s: connection lost: %s", self, reason)
         self._callbacks.call(self.options.on_disconnect, reason)
 
     def on_back(self, resumed: Resumed) -> None:

@@ -39,6 +39,7 @@ class Intake:
         self._is_queue = is_queue
         self._stored = StoredMessage()
         self._held: dict[int, Message] = {}
+        self._left: dict[int, int] = {}  # sequence -> time of what had no room, until it comes again
         self._last_sequence = 0  # the highest that came, with its time
         self._last_time_ns = 0
         self._taken_sequence = 0  # the highest that was taken, with its time
@@ -76,7 +77,10 @@ class Intake:
         elif not self._is_queue:
             redelivered = True
         if len(self.waiting) >= self.waiting_max:
+            if held is None and not self._is_queue:
+                self._left[sequence] = time_ns
             return OVERFLOW
+        was_left = bool(self._left) and self._left.pop(sequence, None) is not None
         if sequence > self._last_sequence:
             self._last_sequence = sequence
             self._last_time_ns = time_ns
@@ -90,6 +94,7 @@ class Intake:
             stored.redelivery_count,
             reply.decode("utf-8", "surrogateescape") if reply else "",
         )
+        message.is_processed = sequence <= self._taken_sequence and held is None and not was_left and not self._is_queue
         self.waiting.append(message)
         self._held[sequence] = message
         if len(self._held) > 2 * self.waiting_max:
@@ -129,17 +134,18 @@ class Intake:
             one that is not; None when nothing was taken yet.
         """
         for message in self.waiting:
-            if self._held.get(message.sequence) is message:
-                del self._held[message.sequence]
+            if message.sequence > self._taken_sequence or message.is_processed:
+                self._held.pop(message.sequence, None)
+            else:  # a repetition, and the user may still be at the first copy
+                message.is_waiting = False
         self.waiting.clear()
         self._last_sequence = self._taken_sequence
         self._last_time_ns = self._taken_time_ns
         if self._taken_sequence == 0:
             return None
-        if not self._held:
-            return self._taken_sequence + 1, self._taken_time_ns
-        oldest = min(self._held)
-        return oldest, self._held[oldest].time_ns
+        open_ones = [(sequence, held.time_ns) for sequence, held in self._held.items()]
+        open_ones += [left for left in self._left.items() if left[0] < self._taken_sequence]
+        return min(open_ones, default=(self._taken_sequence + 1, self._taken_time_ns))
 
     def skip_processed(self, before_sequence: int, time_ns: int) -> None:
         """The resume begins earlier than `before_sequence`, to be sure: what is older is not to be taken again."""
@@ -150,6 +156,7 @@ class Intake:
         """A lower sequence with a later time: the channel was lost or deleted, and began again at 1."""
         last_time_ns = self._last_time_ns
         self._held = {key: held for key, held in self._held.items() if held.time_ns > last_time_ns}
+        self._left.clear()
         self._last_sequence = sequence
         self._last_time_ns = time_ns
         self._processed_sequence = self._processed_time_ns = 0

@@ -57,14 +57,17 @@ class ClientLink(Protocol):
     @property
     def is_connected(self) -> bool:
         """Whether something can be published now."""
+        ...
 
     @property
     def is_writable(self) -> bool:
         """Whether what waits to be sent is below the limit of the link."""
+        ...
 
     @property
     def max_payload(self) -> int:
         """Largest payload in bytes that the NATS server takes."""
+        ...
 
     async def connect(self, events: LinkEvents) -> None:
         """Make the first connection; `events` hears of all that happens later.
@@ -82,6 +85,7 @@ class ClientLink(Protocol):
         Returns:
             The number to unsubscribe with.
         """
+        ...
 
     def unsubscribe(self, number: int) -> None:
         """End a subscription; an unknown number is ignored."""

@@ -26,15 +26,9 @@ class Message:
     """
 
     __slots__ = (
-        "data",
-        "is_waiting",
-        "redelivered",
-        "redelivery_count",
-        "reply",
-        "sequence",
-        "subscription",
+        "data", "is_processed", "is_waiting", "redelivered", "redelivery_count", "reply", "sequence", "subscription",
         "time_ns",
-    )
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -53,7 +47,9 @@ class Message:
         self.redelivered = redelivered
         self.redelivery_count = redelivery_count
         self.reply = reply
-        self.is_waiting = True  # for the intake: not taken yet
+        # For the intake only: not taken yet; a repetition of what was acked.
+        self.is_waiting = True
+        self.is_processed = False
 
     @property
     def channel(self) -> str:

@@ -100,7 +100,8 @@ class PendingPublish:
         return self.result()
 
     def __del__(self) -> None:
-        if self._error is not None and not self._is_seen:
+        # An error that ended everything is raised everywhere else.
+        if isinstance(self._error, PublishError) and not self._is_seen:
             self._on_unseen(self._error)
 
 
@@ -184,7 +185,7 @@ class Publisher:
         if len(payload) > self._link.max_payload:
             text = f"the message has {len(payload)} bytes with its envelope, NATS takes {self._link.max_payload}"
             raise PublishError(guid, channel, text)
-        pending = PendingPublish(guid, channel, payload, self._loop.time(), self._on_error)
+        pending = PendingPublish(guid, channel, payload, self._loop.time(), self._on_unseen)
         self._pending[key] = pending
         self._pending_bytes += len(payload)
         self._link.publish(address, payload)
@@ -250,10 +251,14 @@ class Publisher:
 
     def admit(self) -> None:
         """Wake those who wait, as many as there is room for."""
-        if not self._is_open or not self._waiters or not self._has_room():
+        if not self._is_open or not self._has_room():
             return
-        for _ in range(min(len(self._waiters), self._limits.messages_max - len(self._pending))):
-            _wake(self._waiters.popleft())
+        free = self._limits.messages_max - len(self._pending)
+        while self._waiters and free > 0:
+            waiter = self._waiters.popleft()
+            if not waiter.done():  # else its task was cancelled, and the place is another's
+                waiter.set_result(None)
+                free -= 1
 
     def _has_room(self) -> bool:
         return (
@@ -273,10 +278,9 @@ class Publisher:
             try:
                 await waiter
             except asyncio.CancelledError:
-                if waiter.done() and not waiter.cancelled():
-                    self.admit()  # its place goes to the next
-                else:
+                if waiter in self._waiters:
                     self._waiters.remove(waiter)
+                self.admit()  # if it had a place already, that goes to the next
                 raise
 
     def _check_channel(self, channel: str) -> None:
@@ -295,6 +299,10 @@ class Publisher:
         return route
 
     def _send_again(self, pending: PendingPublish) -> None:
+        if len(pending.payload) > self._link.max_payload:
+            text = f"the message has {len(pending.payload)} bytes, NATS takes {self._link.max_payload} now"
+            self._finish(pending.guid.encode(), pending, PublishError(pending.guid, pending.channel, text))
+            return
         address, _ = self._routes.get(pending.channel) or self._new_route(pending.channel)
         self._link.publish(address, pending.payload)
 
@@ -336,6 +344,11 @@ class Publisher:
             self.admit()
         if self._empty_waiters and not self._pending:
             self._wake_empty()
+
+    def _on_unseen(self, error: Exception) -> None:
+        """Nobody awaited a publish that failed. Said by the garbage collector, in any thread and at any time."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._on_error, error)
 
     def _wake_empty(self) -> None:
         for waiter in self._empty_waiters:

@@ -111,6 +111,8 @@ class Subscription:
         self._taken_count = 0
         self._arrived = asyncio.Event()
         self._all_acked = asyncio.Event()
+        self.is_leaving = False
+        self._is_suspended = False
         self._is_draining = False
         self._has_ended = False
         self._error: ClientError | None = None
@@ -261,6 +263,7 @@ class Subscription:
         )
         try:
             await self._owner.wait_until_ready(self._owner.request_timeout_s)
+            self.is_leaving = True  # a resume from now on does not make it again, and so ends it
             request.inbox = b"" if self._ack_address is None else self._ack_address.subject
             answer = await self._owner.session.ask(
                 subject, request, SubscriptionResponse, self._owner.request_timeout_s
@@ -285,6 +288,7 @@ class Subscription:
         position = start_position(start, self._clock.wall_ns(), self._waited_ns())
         asked_at_ns = self._clock.monotonic_ns()
         self._inbox = owner.session.new_inbox()
+        self._is_suspended = False
         self._number = await owner.link.subscribe(self._inbox, self._on_message, self._intake.waiting_max)
         request = SubscriptionRequest(
             client_id=owner.session.client_id,
@@ -321,8 +325,9 @@ class Subscription:
         self._acks_to_send.clear()
 
     def suspend(self) -> None:
-        """The session is down: acks are kept for later."""
+        """The session is down: acks are kept, and what a recovered server sends to the old inbox is left alone."""
         self._ack_address = None
+        self._is_suspended = True
 
     def state_lost(self) -> None:
         """The server has forgotten us, and perhaps the channel with all its messages."""
@@ -355,8 +360,8 @@ class Subscription:
         owner.link.publish(Address(owner.session.subjects.subscription_close_requests), encode(request))
 
     def _on_message(self, data: bytes | bytearray, start: int, stop: int, _reply: bytes, status: int) -> None:
-        if self._is_draining or status == NO_RESPONDERS:
-            return  # what comes while draining stays unacked, and the server keeps it
+        if self._is_draining or self._is_suspended or status == NO_RESPONDERS:
+            return  # what comes while draining stays unacked, and while suspended it comes again: the server keeps it
         result = self._intake.receive(data, start, stop)
         if result == ADDED:
             if len(self._intake.waiting) == 1:

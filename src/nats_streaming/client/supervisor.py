@@ -50,12 +50,14 @@ class Supervised(Protocol):
     @property
     def is_link_up(self) -> bool:
         """Whether NATS is connected."""
+        ...
 
     def suspend(self) -> None:
         """Nothing can be sent from now on."""
 
     async def restore(self, *, state_lost: bool) -> tuple[int, int]:
         """Subscribe and publish again in the new registration; how many of each. Raises NoResponse if it failed."""
+        ...
 
     def finish(self, error: ClientError) -> None:
         """It is over; everybody who waits gets `error`."""
@@ -87,7 +89,8 @@ class Supervisor:
         self._pinging: asyncio.Task[None] | None = None
         self._check_now = asyncio.Event()
         self._link_changed = asyncio.Event()
-        self._losses = 0
+        self.losses = 0
+        """How often link or session were lost: a number that changes shows that something is not from this session."""
         self._state_lost = False
 
     @property
@@ -127,14 +130,16 @@ class Supervisor:
 
     def lost(self, reason: str) -> None:
         """Link or session are gone: resume, or give up. Said again during a resume, that begins anew."""
-        self._losses += 1
-        if self._resuming is not None or self._pinging is None:
+        self.losses += 1
+        if self._pinging is None:
             return
         self._client.suspend()
+        if self._resuming is not None:
+            return
+        self._client.on_lost(reason)
         if not self._auto_resume:
             self._give_up(ConnectionLost(reason))
             return
-        self._client.on_lost(reason)
         self._resuming = self._task(self._resume(reason), "resume")
 
     def _give_up(self, error: ConnectionLost) -> None:
@@ -183,7 +188,7 @@ class Supervisor:
                     if not client.is_link_up:
                         await self._link_changed.wait()
                         continue
-                    losses = self._losses
+                    losses = self.losses
                     attempts += 1
                     try:
                         subscriptions, publishes = await self._attempt()
@@ -192,8 +197,9 @@ class Supervisor:
                             told.add(str(error))
                             client.report(error)
                     else:
-                        if losses == self._losses:
+                        if losses == self.losses:
                             break
+                        client.suspend()
                         continue
                     await self._pause(pause_s)
                     pause_s = min(pause_s * 2, RETRY_SECONDS_MAX)
