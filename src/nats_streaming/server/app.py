@@ -33,7 +33,7 @@ def run(options: Options) -> int:
     Returns:
         Exit status: 0 after SIGINT, 143 after SIGTERM, 1 when it could not start, 2 after SIGQUIT or a bug.
     """
-    faulthandler.enable()  # a fault in compiled code shows where
+    faulthandler.enable(2)  # a fault in compiled code shows where
     signals = ProcessSignals()
     manager = ServiceManager()
     server = StreamingServer(options)

@@ -100,6 +100,7 @@ class Service:
                 replace_durable=options.replace_durable,
                 batch_max=options.io_batch_size,
                 trace=options.trace,
+                debug=options.debug,
             ),
             self._store.capabilities,
             info,

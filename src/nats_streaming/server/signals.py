@@ -45,7 +45,7 @@ class ProcessSignals:
             self._numbers += [signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP]
             signal.signal(signal.SIGQUIT, _die)
             # The traces are written by C code: also when the event loop hangs, which is when people ask for them.
-            faulthandler.register(signal.SIGQUIT, all_threads=True, chain=True)
+            faulthandler.register(signal.SIGQUIT, file=2, all_threads=True, chain=True)
         for number in self._numbers:
             signal.signal(number, self._keep)
 

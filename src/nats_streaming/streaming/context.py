@@ -30,6 +30,7 @@ class EngineOptions:
         limits: what holds for each channel.
         heartbeat_fail_count: failures in a row that a client survives.
         batch_max: messages of one batch at most, at least 1.
+        trace, debug: whether streaming writes TRC and DBG lines; the one about a publish needs both.
         recent_bytes: published messages kept in memory, over all channels, when the store can give them again.
         lent_bytes: messages kept that were read from the store.
     """
@@ -42,6 +43,7 @@ class EngineOptions:
     replace_durable: bool = False
     batch_max: int = 1024
     trace: bool = False
+    debug: bool = False
     recent_bytes: int = 64 << 20
     lent_bytes: int = 32 << 20
 

@@ -63,6 +63,7 @@ class Engine:
         self.free_ack_slots: list[int] = []
         self.inlet = Inlet(self, self.context.subjects.ack_prefix, max(options.batch_max, 1), capabilities.recoverable)
         self.inlet.trace = options.trace
+        self.inlet.debug = options.debug
         self.context.attach(self.inlet)
         self.redelivery = Redelivery(self.context)
         self.channels = Channels(self.context, self.inlet.channels, self._on_channel_removed)

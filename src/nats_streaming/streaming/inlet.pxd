@@ -29,6 +29,7 @@ cdef class Inlet(MessageSink):
     cdef public long long now_ns
     cdef public long long wall_ns
     cdef public bint trace
+    cdef public bint debug
     cdef Channel last_channel
     cdef bytes last_identity
     cdef bint last_by_connection

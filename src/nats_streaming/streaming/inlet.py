@@ -61,6 +61,7 @@ class Inlet(MessageSink):
         self.now_ns = 0
         self.wall_ns = 0
         self.trace = False
+        self.debug = False
         self.last_channel: Channel | None = None
         self.last_identity = b""
         self.last_by_connection = False
@@ -237,7 +238,7 @@ class Inlet(MessageSink):
 
     def trace_publish(self, data: bytearray) -> None:
         message = self.publish_message
-        if _log.isEnabledFor(logging.DEBUG):
+        if self.debug:  # the original wants both for this line
             _log.log(
                 TRACE,
                 "[Client:%s] Received message from publisher subj=%s guid=%s",
