@@ -32,7 +32,7 @@ setup: $(VENV)/equipped
 test: test-plain test-compiled
 
 test-compiled: $(VENV)/equipped
-	$(BIN)/python -m pytest tests/unit tests/tidy tests/conformance tests/operations tests/cli tests/client tests/faults tests/interop $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/unit tests/tidy tests/databases tests/conformance tests/operations tests/cli tests/client tests/faults tests/interop $(PYTEST_ARGS)
 
 test-plain: $(VENV)/equipped
 	$(PLAIN) $(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
@@ -66,7 +66,7 @@ clean:
 $(VENV)/installed: $(INPUTS) | $(VENV)/created
 	@echo "building and installing nats-streaming-server, which takes about a minute the first time"
 	@if [ -d build ]; then find build -path 'build/lib*' -type f -name '*.p*' -delete; fi
-	$(PIP) install .
+	$(PIP) install ".[sql]"
 	@touch $@
 
 # What tests and checks need beside it. Older versions of pip know no dependency groups.

@@ -40,7 +40,7 @@ def test_versions_agree() -> None:
 def test_the_readme_says_what_each_dependency_is_for() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = [*settings["build-system"]["requires"], *settings["project"]["dependencies"]]
-    for group in settings["dependency-groups"].values():
+    for group in (*settings["dependency-groups"].values(), *settings["project"]["optional-dependencies"].values()):
         wanted += group
     names = {re.split(r"[^\w-]", requirement)[0].lower() for requirement in wanted}
     rows = re.findall(r"^\| ([^|]+) \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import sys
 
-from nats_streaming.errors import ConfigError, NatsServerError
+from nats_streaming.errors import ConfigError, NatsServerError, StoreError
 from nats_streaming.server.flags import (
+    CREATE_TABLES,
     SEND_SIGNAL,
     SHOW_HELP,
+    SHOW_TABLES,
     SHOW_TLS_HELP,
     SHOW_VERSION,
     TEST_CONFIG,
@@ -55,6 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
     if command.action == TEST_CONFIG:
         return _test_config(command.options)
 
+    if command.action in (CREATE_TABLES, SHOW_TABLES):
+        return _tables(command.options, show=command.action == SHOW_TABLES)
     if command.action == SEND_SIGNAL:
         from nats_streaming.server.control import send_signal
 
@@ -111,6 +115,18 @@ def _show_tls_help(options: Options) -> int:
     try:
         print(tls_help(options))
     except NatsServerError as error:
+        print(error, file=sys.stderr)
+        return _FAILED
+    return 0
+
+
+def _tables(options: Options, *, show: bool) -> int:
+    """Create the tables of the SQL store, or show how."""
+    from nats_streaming.server.sql_tables import create_sql_tables, sql_script
+
+    try:
+        print("\n".join([sql_script(options)] if show else create_sql_tables(options)))
+    except (ConfigError, StoreError) as error:
         print(error, file=sys.stderr)
         return _FAILED
     return 0

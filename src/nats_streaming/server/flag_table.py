@@ -54,6 +54,8 @@ def _later(names: str, kind: str, default: str, text: str) -> Flag:
 
 VERSION: Final = Flag(("v", "version"), BOOL, "Print the version and exit")
 HELP: Final = Flag(("h", "help"), BOOL, "Print this text and exit")
+SQL_INIT: Final = Flag(("sql_init",), BOOL, "Create or update the tables of the SQL store and exit")
+SQL_SCRIPT: Final = Flag(("sql_script",), BOOL, "Print the statements that create its tables and exit")
 HELP_TLS: Final = Flag(("help_tls",), BOOL, "Print what nats-server says of TLS options and exit")
 CONFIG: Final = Flag(("c", "config"), STRING, "Configuration file, for NATS and streaming")
 STAN_CONFIG: Final = Flag(("sc", "stan_config"), STRING, "Configuration file for streaming; alone, for NATS, too")
@@ -64,7 +66,7 @@ SIGNAL: Final = Flag(
 
 _SERVER: Final = (
     _set("cid cluster_id", STRING, "cluster_id", "test-cluster", "Cluster ID: what clients ask for"),
-    _set("st store", STRING, "store_type", "MEMORY", "Where messages are kept: MEMORY or FILE (SQL: not yet)"),
+    _set("st store", STRING, "store_type", "MEMORY", "Where messages are kept: MEMORY, FILE or SQL"),
     _set("dir", STRING, "store_dir file.directory", "", "Root directory of a FILE store"),
     _set("mc max_channels", INT, "limits.max_channels", "100", "Channels of the server, 0 is unlimited"),
     _set("msu max_subs", INT, "limits.max_subscriptions", "1000", "Subscriptions per channel, 0 is unlimited"),
@@ -132,11 +134,13 @@ _FILE_STORE: Final = (
 )
 
 _SQL_STORE: Final = (
-    _later("sql_driver", STRING, "", "Database: mysql or postgres"),
-    _later("sql_source", STRING, "", "How to reach the database"),
-    _later("sql_no_caching", BOOL, "false", "Write every message by itself"),
-    _later("sql_max_open_conns", INT, "0", "Connections to the database, 0 is unlimited"),
-    _later("sql_bulk_insert_limit", INT, "0", "Messages per INSERT statement, 0 is off"),
+    _set("sql_driver", STRING, "sql.driver", "", "Database: postgres, mysql (MariaDB, too) or sqlite"),
+    _set("sql_source", STRING, "sql.source", "", "How to reach the database"),
+    _set("sql_no_caching", BOOL, "sql.no_caching", "false", "Store what is unacked in one row per message"),
+    _set("sql_max_open_conns", INT, "sql.max_open_conns", "0", "Connections to the database, 0 is our choice"),
+    _set("sql_bulk_insert_limit", INT, "sql.bulk_insert_limit", "0", "Messages per INSERT statement, 0 is our choice"),
+    SQL_INIT,
+    SQL_SCRIPT,
 )
 
 _STREAMING_TLS: Final = (

@@ -23,6 +23,8 @@ from nats_streaming.server.flag_table import (
     HELP_TLS,
     SIGNAL,
     SIZE,
+    SQL_INIT,
+    SQL_SCRIPT,
     STAN_CONFIG,
     TEST,
     VERSION,
@@ -39,8 +41,8 @@ SHOW_VERSION: Final = "version"
 SHOW_HELP: Final = "help"
 SHOW_TLS_HELP: Final = "tls help"
 SEND_SIGNAL: Final = "signal"
-
-_STORES_TO_COME = ("SQL",)
+CREATE_TABLES: Final = "sql init"
+SHOW_TABLES: Final = "sql script"
 
 _ENCRYPTION_KEY: Final = "encryption.key"
 _COMBINED_LEVELS: Final = ("DV", "VV", "DVV")
@@ -60,7 +62,8 @@ class CommandLine(NamedTuple):
     """What a command line asks for.
 
     Attributes:
-        action: `RUN`, `TEST_CONFIG`, `SHOW_VERSION`, `SHOW_HELP`, `SHOW_TLS_HELP` or `SEND_SIGNAL`.
+        action: `RUN`, `TEST_CONFIG`, `SHOW_VERSION`, `SHOW_HELP`, `SHOW_TLS_HELP`, `SEND_SIGNAL`, `CREATE_TABLES` or
+            `SHOW_TABLES`.
         options: those to run with; only the nats-server's path is set if nothing is to run.
         signal: what to send to whom, for `SEND_SIGNAL`.
     """
@@ -99,12 +102,16 @@ def read_command_line(arguments: list[str]) -> CommandLine:
     elif action == TEST_CONFIG:
         raise ConfigError("must specify [-c, --config] option to check configuration file syntax", option="t")
     apply(given, options, frozenset() if loaded is None else _kept(loaded.findings.targets, only_streaming=not config))
-    _refuse_what_is_to_come(given, options, loaded)
+    _refuse_what_is_to_come(given, loaded)
     _check_combinations(given, options, loaded)
     if loaded is not None:
         from nats_streaming.server.config import set_nats_text
 
         options.warnings += set_nats_text(loaded, options)
+    if action == RUN and _last(given, SQL_SCRIPT):
+        action = SHOW_TABLES
+    elif action == RUN and _last(given, SQL_INIT):
+        action = CREATE_TABLES
     return CommandLine(action, options)
 
 
@@ -205,12 +212,9 @@ def _refuse_clustering(given: list[GivenFlag], loaded: LoadedConfig | None) -> N
     )
 
 
-def _refuse_what_is_to_come(given: list[GivenFlag], options: Options, loaded: LoadedConfig | None) -> None:
+def _refuse_what_is_to_come(given: list[GivenFlag], loaded: LoadedConfig | None) -> None:
     """Refuse flags and keys without a function, unless they ask for what is the case anyway."""
     wanted = [f"-{item.name}" for item in _effective(given) if item.flag not in CLUSTERING]
-    if options.store_type in _STORES_TO_COME:
-        flags = [item for item in given if "store_type" in item.flag.targets]
-        wanted.append(f"-{flags[-1].name} {flags[-1].value}" if flags else f"store: {options.store_type}")
     if loaded is not None:
         wanted += loaded.findings.unavailable
     if wanted:

@@ -246,6 +246,8 @@ class Options:
         self.limits.build()
         if self.store_type == "FILE":
             self.file.check()
+        if self.store_type == "SQL":
+            self.sql.check()
         if not self.cluster_id or any(not token or token.split() != [token] for token in self.cluster_id.split(".")):
             raise ConfigError(
                 "could not subscribe to discover subject: nats: invalid subject"

@@ -36,6 +36,9 @@ def _store_options(options: Options) -> dict[str, Any]:
     if options.store_type == "FILE":
         given = {field.name: getattr(options.file, field.name) for field in fields(options.file)}
         return {**given, "limits": options.limits.build().for_channel}
+    if options.store_type == "SQL":
+        given = {field.name: getattr(options.sql, field.name) for field in fields(options.sql)}
+        return {**given, "limits": options.limits.build().for_channel, "fault_tolerant": bool(options.ft_group)}
     return {"directory": options.store_dir} if options.store_dir else {}
 
 
@@ -46,4 +49,5 @@ async def take_lock(store: Store, options: Options) -> None:
         StoreError: another server is there.
     """
     if store.capabilities.exclusive_lock and not await store.try_lock():
-        raise StoreError(f"another server uses the {store.name} store in {options.store_dir}: stop it first")
+        where = f"in {options.store_dir}" if options.store_type == "FILE" else "that is configured here"
+        raise StoreError(f"another server uses the {store.name} store {where}: stop it first")

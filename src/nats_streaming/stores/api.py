@@ -39,6 +39,12 @@ class Capabilities:
         exclusive_lock: `try_lock` keeps a second server out.
         message_overhead_bytes: bytes counted per message beside its encoding, for limits and statistics
             (the original's FILE store counts 40).
+        shared_subscription_ids: one range of subscription IDs serves all channels: no two subscriptions of the
+            store have the same. When False each channel counts for itself.
+        name_bytes_max: bytes of the longest channel name, client ID, durable or queue group name that fits; 0 is
+            no bound. Such a store takes names in UTF-8 only, without NUL.
+        message_bytes_max: bytes of the largest encoded message that fits; 0 is no bound. It may be known only
+            after `recover`. The engine refuses what is larger, alone and by name: a batch cannot be refused in part.
     """
 
     api_version: int = API_VERSION
@@ -46,6 +52,9 @@ class Capabilities:
     resident: bool = False
     exclusive_lock: bool = False
     message_overhead_bytes: int = 0
+    shared_subscription_ids: bool = False
+    name_bytes_max: int = 0
+    message_bytes_max: int = 0
 
 
 class Store(Protocol):
@@ -54,7 +63,10 @@ class Store(Protocol):
     name: str
     """As `-store` and monitoring show it, for instance MEMORY."""
 
-    capabilities: Capabilities
+    @property
+    def capabilities(self) -> Capabilities:
+        """Read again after `recover`: a store may know more of them then."""
+        ...
 
     @property
     def failure(self) -> str:

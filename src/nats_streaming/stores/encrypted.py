@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from nats_streaming.errors import ConfigError, CorruptionError
 from nats_streaming.protocol.protobuf import FIELD, FieldReader
 from nats_streaming.protocol.stan_messages import length_field
-from nats_streaming.stores.api import Store, abandon
+from nats_streaming.stores.api import Capabilities, Store, abandon
 from nats_streaming.stores.batch import ChannelRemoved, Messages, Record
 from nats_streaming.stores.segment import Segment
 from nats_streaming.stores.state import StoreState
@@ -155,11 +155,6 @@ class EncryptedStore:
             cipher: from `cipher_name`; both can be read, whatever it is.
         """
         self.name = inner.name
-        self.capabilities = replace(
-            inner.capabilities,
-            resident=False,
-            message_overhead_bytes=inner.capabilities.message_overhead_bytes + OVERHEAD_BYTES,
-        )
         self._inner = inner
         self._master = master
         self._cipher = cipher
@@ -167,6 +162,19 @@ class EncryptedStore:
         self._last: dict[bytes, int] = {}
         self._touched: list[_Channel] = []
         self._reader = FieldReader()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The inner store's, which may know more of them once it has recovered."""
+        inner = self._inner.capabilities
+        # An encoded length may become one byte longer, twice.
+        room = inner.message_bytes_max - OVERHEAD_BYTES - 2 if inner.message_bytes_max else 0
+        return replace(
+            inner,
+            resident=False,
+            message_overhead_bytes=inner.message_overhead_bytes + OVERHEAD_BYTES,
+            message_bytes_max=room,
+        )
 
     @property
     def failure(self) -> str:

@@ -33,6 +33,10 @@ def open_store(name: str, options: dict[str, Any]) -> Store:
         from nats_streaming.stores.file.store import FileStore
 
         return FileStore(options)
+    if wanted == "SQL":
+        from nats_streaming.stores.sql.store import SqlStore
+
+        return SqlStore(options)
     found = _found()
     entry = found.get(wanted)
     if entry is None:

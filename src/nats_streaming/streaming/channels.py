@@ -44,6 +44,11 @@ class Channels:
         existing = self._by_lower_name.get(lower)
         if existing is not None:
             raise channel_case_clash(name, existing)
+        fault = self._context.name_fault("channel name", name)
+        if not fault and self._context.capabilities.name_bytes_max and not is_text(name):
+            fault = "channel name is not UTF-8, or has a NUL: the store cannot keep it"
+        if fault:
+            raise RequestError(fault)
         options = self._context.options
         if options.max_channels and len(self.by_name) >= options.max_channels:
             _log.error("Creating channel %s failed: %s", quoted(name), ReplyText.TOO_MANY_CHANNELS)
@@ -226,6 +231,15 @@ class Retention:
 def is_active(channel: Channel) -> bool:
     """Whether anybody is subscribed now; durables that are offline do not count."""
     return bool(channel.by_inbox)
+
+
+def is_text(name: bytes) -> bool:
+    """Whether every database takes it as text."""
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in name
 
 
 def lower_case(name: bytes) -> bytes:

@@ -30,6 +30,8 @@ from nats_streaming.streaming.timers import Timer
 
 _log = logging.getLogger("nats_streaming")
 
+_SHOWN = 64  # characters of a client ID that is refused for its length
+
 
 class Client:
     """One connected client. `subscriptions` are its active ones, in the order in which they came."""
@@ -94,6 +96,13 @@ class Clients:
                 bare(client_id),
             )
             self._refuse(reply, ReplyText.INVALID_CLIENT_ID)
+            return
+        fault = self._context.name_fault("client ID", client_id) or self._context.name_fault(
+            "heartbeat inbox", request.heartbeat_inbox
+        )
+        if fault:
+            _log.error("[Client:%s] %s", bare(client_id[:_SHOWN]), fault)
+            self._refuse(reply, fault)
             return
         if client_id in self._probed:
             self._refuse_duplicate(client_id, reply)

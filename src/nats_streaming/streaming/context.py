@@ -12,6 +12,7 @@ from nats_streaming.protocol.nats_writer import put_publish
 from nats_streaming.stores.api import Capabilities
 from nats_streaming.stores.batch import Record
 from nats_streaming.stores.limits import ResolvedLimits
+from nats_streaming.streaming.channel import Channel
 from nats_streaming.streaming.cycle import Cycle
 from nats_streaming.streaming.delivery import Delivery
 from nats_streaming.streaming.inlet import Inlet
@@ -75,7 +76,26 @@ class Context:
         self.requests = Requests(self.timers, self.delivery.out, self.subjects.reply_prefix)
         self.residency = Residency(0 if capabilities.resident else options.recent_bytes, options.lent_bytes)
         self.seeks: list[Seek] = []
+        self.last_subscription_id = 0
         self.inlet: Any = None
+
+    def next_subscription_id(self, channel: Channel) -> int:
+        """IDs rise from 1 and are not used again, in the channel or in the whole store, as the store has it."""
+        if not self.capabilities.shared_subscription_ids:
+            return channel.next_subscription_id()
+        self.last_subscription_id += 1
+        return self.last_subscription_id
+
+    def name_fault(self, what: str, name: bytes) -> str:
+        """Why the store has no room for a name, "" if it has; a batch with such a name would fail as a whole.
+
+        Args:
+            what: for the text, for instance `channel name`.
+        """
+        limit = self.capabilities.name_bytes_max
+        if limit and len(name) > limit:
+            return f"{what} is too long for the store: {len(name)} bytes, at most {limit}"
+        return ""
 
     def attach(self, inlet: Inlet) -> None:
         self.inlet = inlet

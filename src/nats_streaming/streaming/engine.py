@@ -363,7 +363,7 @@ class Engine:
     def link_up(self, payload_max: int) -> None:
         """NATS can be reached: deliver what has gathered."""
         self.context.read_clock()
-        self.inlet.payload_max = payload_max
+        self.inlet.bound_messages(payload_max, self.context.capabilities.message_bytes_max)
         delivery = self.context.delivery
         delivery.payload_max = payload_max
         delivery.enabled = True

@@ -24,7 +24,8 @@ cdef class Inlet(MessageSink):
     cdef Py_ssize_t ack_prefix_size
     cdef public Py_ssize_t batch_max
     cdef bint record_acked
-    cdef public Py_ssize_t payload_max
+    cdef public Py_ssize_t message_max
+    cdef public str too_large
     cdef public bint fresh
     cdef public long long now_ns
     cdef public long long wall_ns

@@ -56,7 +56,9 @@ class Inlet(MessageSink):
         self.ack_prefix_size = len(ack_prefix)
         self.batch_max = batch_max
         self.record_acked = record_acked
-        self.payload_max = 1 << 20
+        self.message_max = 0
+        self.too_large = ""
+        self.bound_messages(1 << 20, 0)
         self.fresh = False
         self.now_ns = 0
         self.wall_ns = 0
@@ -109,6 +111,18 @@ class Inlet(MessageSink):
 
     # Publishing.
 
+    def bound_messages(self, payload_max: int, store_max: int) -> None:
+        """
+        Args:
+            payload_max: bytes that NATS takes; a message that cannot be delivered is not accepted.
+            store_max: encoded bytes that the store takes, 0 for no bound.
+        """
+        self.message_max = payload_max - _REDELIVERY_ROOM
+        self.too_large = "nats: maximum payload exceeded"
+        if store_max and store_max < self.message_max:
+            self.message_max = store_max
+            self.too_large = f"message is too large for the store: its column holds {store_max} encoded bytes"
+
     def publish(
         self,
         data: bytearray,
@@ -147,10 +161,10 @@ class Inlet(MessageSink):
             message.data_start,
             message.data_stop,
             self.wall_ns,
-            self.payload_max - _REDELIVERY_ROOM,
+            self.message_max,
         )
         if sequence == 0:
-            self.refuse(data, reply_start, reply_stop, "nats: maximum payload exceeded")
+            self.refuse(data, reply_start, reply_stop, self.too_large)
             return
         cycle = self.cycle
         if channel.staged_from == 0:

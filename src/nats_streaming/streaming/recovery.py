@@ -93,6 +93,7 @@ class Recovery:
         self._context.residency.grown(channel)
         channel.trimmed_to = stored.first
         channel.last_subscription_id = max(stored.last_subscription_id, *stored.subscriptions, 0)
+        self._context.last_subscription_id = max(self._context.last_subscription_id, channel.last_subscription_id)
         for _, subscription in sorted(stored.subscriptions.items()):
             self._restore_subscription(channel, subscription)
         self._channels.retain(channel, quiet=True)

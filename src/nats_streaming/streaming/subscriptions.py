@@ -110,6 +110,14 @@ class Subscriptions:
         if not is_channel_name(request.subject):
             name = quoted(request.subject)
             return ReplyText.INVALID_SUBJECT, f"{who} Invalid channel {name} in subscription request from {source}"
+        for what, given in (
+            ("durable name", request.durable_name),
+            ("queue group name", request.queue_group),
+            ("inbox", request.inbox),
+        ):
+            fault = self._context.name_fault(what, given)
+            if fault:
+                return fault, f"{who} {fault}, in subscription request from {source}"
         return None
 
     def _start(self, channel: Channel, client: Client, request: SubscriptionRequest, reply: bytes) -> None:
@@ -177,7 +185,7 @@ class Subscriptions:
         subscription = Subscription(
             channel, request.client_id, request.max_in_flight, request.ack_wait_seconds * NS_PER_SECOND
         )
-        subscription.id = channel.next_subscription_id()
+        subscription.id = self._context.next_subscription_id(channel)
         subscription.is_durable = bool(request.durable_name)
         if not request.queue_group:
             subscription.durable_name = request.durable_name

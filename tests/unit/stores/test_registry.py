@@ -70,7 +70,7 @@ def test_an_unknown_store_and_what_there_is(name: str) -> None:
 def test_when_nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [])
     with pytest.raises(ConfigError, match=r"\(installed: none\)$"):
-        open_store("SQL", {})
+        open_store("NOSUCH", {})
 
 
 @pytest.mark.parametrize("version", [0, API_VERSION + 1])

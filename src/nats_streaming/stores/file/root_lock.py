@@ -42,9 +42,9 @@ class DirectoryInUseError(StoreError):
 class RootLock:
     """Held from a successful `acquire` to `release`."""
 
-    def __init__(self, files: Files, directory: str) -> None:
+    def __init__(self, files: Files, directory: str, name: str = FILE_NAME) -> None:
         self._files = files
-        self._path = os.path.join(directory, FILE_NAME)
+        self._path = os.path.join(directory, name)
         self._descriptor = -1
 
     def acquire(self) -> bool:

@@ -1,0 +1,272 @@
+"""Real databases for tests: PostgreSQL and MariaDB (or MySQL), each a process of ours in a temporary directory.
+
+A database that is not installed fails the test that needs it; `.ci/run` installs them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+from tests.support.servers import free_port
+
+_START_S = 60.0
+_STOP_S = 30.0
+
+
+class DatabaseServer(ABC):
+    """One database server on a free loopback port; `create` makes databases in it.
+
+    Attributes:
+        driver: as `-sql_driver` has it.
+        port: where it listens; the same after `start` again.
+    """
+
+    driver: ClassVar[str]
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        # Not below the test's own directory: its path may be too long for a Unix socket.
+        self.directory = Path(tempfile.mkdtemp(prefix=f"{self.driver}-", dir=memory_directory()))
+        self.process: subprocess.Popen[bytes] | None = None
+        self._count = 0
+        try:
+            _give_away(self.directory, self.user())
+            self._initialize()
+        except BaseException:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            raise
+
+    @classmethod
+    @abstractmethod
+    def user(cls) -> str:
+        """Who runs it where we are root: databases refuse to be run by root."""
+
+    @abstractmethod
+    def _initialize(self) -> None: ...
+
+    @abstractmethod
+    def _command(self) -> list[str]: ...
+
+    @abstractmethod
+    def execute(self, statement: str, database: str = "") -> str:
+        """Run statements by the database's own client; returns its output, one row a line, columns by tabs.
+
+        Raises:
+            subprocess.CalledProcessError: the database refuses.
+        """
+
+    @abstractmethod
+    def source(self, database: str) -> str:
+        """What `-sql_source` takes, for the Go server, too."""
+
+    @abstractmethod
+    def script(self) -> Path:
+        """The original's schema."""
+
+    def create(self) -> str:
+        """A new, empty database; returns its name."""
+        self._count += 1
+        name = f"nss{os.getpid()}x{self._count}"
+        self.execute(f"CREATE DATABASE {name}")
+        return name
+
+    def drop(self, name: str) -> None:
+        self.execute(f"DROP DATABASE {name}")
+
+    def start(self) -> DatabaseServer:
+        """Start and wait until it answers."""
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, **as_user(self.user())
+            )
+        deadline = time.monotonic() + _START_S
+        while True:
+            try:
+                self.execute("SELECT 1")
+                return self
+            except subprocess.CalledProcessError as error:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.kill()
+                    raise RuntimeError(
+                        f"{self.driver} does not start: {error.stderr!r}\n{self.log()[-3000:]}"
+                    ) from None
+            time.sleep(0.02)
+
+    def log(self) -> str:
+        return (self.directory / "log").read_text(errors="replace")
+
+    def stop(self) -> None:
+        """An orderly end that waits for no client."""
+        self._end(signal.SIGINT if self.driver == "postgres" else signal.SIGTERM)
+
+    def kill(self) -> None:
+        """As a power cut, though what was written without a sync is kept by the system."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, sig: signal.Signals) -> None:
+        if self.process is not None:
+            if self.process.poll() is None:
+                self.process.send_signal(sig)
+            self.process.wait(_STOP_S)
+
+    def pause(self) -> None:
+        """Let it take connections and answer nothing."""
+        for pid in self.pids():
+            os.kill(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        for pid in reversed(self.pids()):
+            os.kill(pid, signal.SIGCONT)
+
+    def pids(self) -> list[int]:
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [self.process.pid, *map(int, children)]
+
+    def close(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if self.process is not None and self.process.poll() is None:
+                self.resume()
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class PostgresServer(DatabaseServer):
+    driver = "postgres"
+
+    @classmethod
+    def user(cls) -> str:
+        return "postgres"
+
+    def _initialize(self) -> None:
+        run([tool("initdb"), "-D", str(self.directory / "data"), "-U", "nss", "-A", "trust", "--no-sync"], self.user())
+
+    def _command(self) -> list[str]:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": str(self.directory),
+            "max_connections": "200",
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        return [tool("postgres"), "-D", str(self.directory / "data"), *options]
+
+    def execute(self, statement: str, database: str = "") -> str:
+        return run(
+            [
+                *(tool("psql"), "-XqAt", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-U", "nss"),
+                *("-h", "127.0.0.1", "-p", str(self.port), "-d", database or "postgres", "-c", statement),
+            ]
+        )
+
+    def drop(self, name: str) -> None:
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def source(self, database: str) -> str:
+        return f"postgres://nss:unused@127.0.0.1:{self.port}/{database}?sslmode=disable"
+
+    def script(self) -> Path:
+        return Path(__file__).parent / "go_schema" / "postgres.sql"
+
+
+class MariaDbServer(DatabaseServer):
+    driver = "mysql"
+
+    @classmethod
+    def user(cls) -> str:
+        return "mysql"
+
+    def _initialize(self) -> None:
+        run(
+            [
+                *(tool("mariadb-install-db", "mysql_install_db"), "--no-defaults", "--skip-test-db"),
+                *("--auth-root-authentication-method=normal", f"--datadir={self.directory / 'data'}"),
+            ],
+            self.user(),
+        )
+
+    def _command(self) -> list[str]:
+        return [
+            tool("mariadbd", "mysqld"),
+            "--no-defaults",
+            f"--datadir={self.directory / 'data'}",
+            f"--socket={self.directory / 'socket'}",
+            f"--pid-file={self.directory / 'pid'}",
+            f"--port={self.port}",
+            "--bind-address=127.0.0.1",
+            "--character-set-server=utf8mb4",
+            "--innodb-buffer-pool-size=256M",
+        ]
+
+    def execute(self, statement: str, database: str = "") -> str:
+        return run(
+            [
+                *(tool("mariadb", "mysql"), "--no-defaults", "-NB", "-h", "127.0.0.1", f"-P{self.port}", "-uroot"),
+                *([database] if database else []),
+                *("-e", statement),
+            ]
+        )
+
+    def start(self) -> DatabaseServer:
+        super().start()
+        self.execute("CREATE USER IF NOT EXISTS nss@'127.0.0.1' IDENTIFIED BY 'p@ss/w:rd'")
+        self.execute("GRANT ALL ON *.* TO nss@'127.0.0.1'")
+        return self
+
+    def source(self, database: str) -> str:
+        return f"nss:p@ss/w:rd@tcp(127.0.0.1:{self.port})/{database}?readTimeout=30s&writeTimeout=30s"
+
+    def script(self) -> Path:
+        return Path(__file__).parent / "go_schema" / "mysql.sql"
+
+
+SERVERS: dict[str, type[DatabaseServer]] = {"postgres": PostgresServer, "mysql": MariaDbServer}
+
+
+def memory_directory() -> str | None:
+    """A file system in memory if there is one: nothing here outlives the machine, and a sync costs nothing there."""
+    return "/dev/shm" if os.path.isdir("/dev/shm") else None
+
+
+def tool(*names: str) -> str:
+    """The first of these programs that is installed; Debian keeps some off the PATH."""
+    places = ["/usr/sbin", *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)]
+    for name in names:
+        found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(places))
+        if found:
+            return os.path.realpath(found) if name == "postgres" else found
+    raise RuntimeError(f"{' or '.join(names)} is not installed: apt-get install postgresql mariadb-server")
+
+
+def as_user(name: str) -> dict[str, str]:
+    """Arguments for a process that must not run as root."""
+    return {"user": name} if os.geteuid() == 0 else {}
+
+
+def _give_away(directory: Path, user: str) -> None:
+    if os.geteuid() == 0:
+        os.chown(directory, pwd.getpwnam(user).pw_uid, -1)
+
+
+def run(command: list[str], user: str = "") -> str:
+    done = subprocess.run(
+        command,
+        check=True,
+        text=True,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        cwd="/",
+        timeout=_START_S,
+        **(as_user(user) if user else {}),
+    )
+    return done.stdout
