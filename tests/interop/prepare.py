@@ -327,10 +327,27 @@ class GoServer(Piece):
         return Program((str(self.directory / "nats-streaming-server"),))
 
 
+class ConfigReader(Piece):
+    """The parser of configuration files that the Go server embeds, as a program: ours must read the same."""
+
+    name = "config-reader"
+    source = HERE / "config_reader"
+
+    def tools(self) -> Sequence[str]:
+        return [tool("go")]
+
+    def install(self) -> None:
+        run(tool("go"), "build", "-buildvcs=false", "-o", str(self.directory / "reader"), ".", cwd=self.source)
+
+    def program(self) -> Program:
+        return Program((str(self.directory / "reader"),))
+
+
 LANGUAGES: dict[str, Piece] = {piece.name: piece for piece in (Node(), OldPython(), C(), Go(), Java())}
 SUITES: dict[str, Piece] = {piece.name: piece for piece in (StanGoSuite(), StanJsSuite())}
 SERVERS: dict[str, Piece] = {piece.name: piece for piece in (GoServer(),)}
-PIECES: dict[str, Piece] = LANGUAGES | SUITES | SERVERS
+READERS: dict[str, Piece] = {piece.name: piece for piece in (ConfigReader(),)}
+PIECES: dict[str, Piece] = LANGUAGES | SUITES | SERVERS | READERS
 
 
 @contextmanager

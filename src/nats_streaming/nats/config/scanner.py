@@ -1,7 +1,7 @@
 """Single values at a position of a text: strings, numbers, dates, and how far blanks and comments reach.
 
 Where a rule looks odd, it is nats-server's: a file must mean the same to both. What nats-server reads as something
-that nobody can have meant is an error here; `tests/unit/nats/config/test_against_nats_server.py` lists those.
+that nobody can have meant is an error here; `tests/operations/test_config_grammar.py` lists those.
 
 Source: operations specification, section 2.1.
 """

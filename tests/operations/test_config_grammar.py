@@ -214,6 +214,8 @@ ENVIRONMENT = {
     "HOME": "/",
 }
 
+pytestmark = pytest.mark.operations(15)
+
 _GRAMMAR_ERRORS = re.compile(
     r"Parse error|config is invalid|out of the range|variable reference|include file|expected "
 )
