@@ -98,13 +98,14 @@ class MetricsPage:
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """All metrics in Prometheus's text format."""
         output = Output(_keep)
-        await self._write(output)
+        await self.write(output)
         return web.Response(headers={"Content-Type": CONTENT_TYPE}, body="".join(output.pieces).encode())
 
     async def close(self) -> None:
         """Nothing is open."""
 
-    async def _write(self, output: Output) -> None:
+    async def write(self, output: Output) -> None:
+        """Write all metrics, in short steps."""
         problems = self._measured.problems()
         await _put(output, self._health(problems))
         await _put(output, self._commits(self._measured.counters()))
