@@ -37,12 +37,13 @@ class Bus(Protocol):
             NatsLinkError: not connected. Nothing is kept for later: what is late is worse than what fails.
         """
 
-    def subscribe(self, subject: bytes, sid: int) -> None:
+    def subscribe(self, subject: bytes, sid: int, queue: bytes = b"") -> None:
         """Subscribe now or at the next connect, and again after each reconnect, until `unsubscribe`.
 
         Args:
             subject: may hold wildcards.
             sid: our own number for the subscription, from 1; each message brings it along.
+            queue: of several subscriptions with this name that match a message one gets it; b"" gets every message.
 
         Raises:
             NatsLinkError: the subject is not a valid NATS subject.

@@ -49,6 +49,7 @@ class NatsConnection:
     - `on_connected()`: after the first connect and after each reconnect, subscriptions sent.
     - `on_disconnected(reason)`: the link is down and reconnecting begins; `reason` is None if the server
       just closed it. Not called for our own `close`.
+    - `on_info(info)`: the server introduced itself, at a connect or because its cluster has changed.
     - `on_writable(is_writable)`: back-pressure. False when what waits to be sent passes the high
       watermark, True when it falls to the low one. After a reconnect the link is writable without a call.
     """
@@ -63,6 +64,7 @@ class NatsConnection:
         on_connected: Callable[[], None] = _nothing,
         on_disconnected: Callable[[str | None], None] = _nothing_of,
         on_writable: Callable[[bool], None] = _nothing_of,
+        on_info: Callable[[ServerInfo], None] = _nothing_of,
         logger: logging.Logger = _logger,
     ) -> None:
         """
@@ -78,6 +80,7 @@ class NatsConnection:
         self.on_link_writable = on_writable
         self._on_connected = on_connected
         self._on_disconnected = on_disconnected
+        self._on_info = on_info
         self._logger = logger
         self._sink = sink
         self._options = options
@@ -157,12 +160,13 @@ class NatsConnection:
             raise NatsLinkError("nats: not connected")
         self._transport.write(frames)
 
-    def subscribe(self, subject: bytes, sid: int) -> None:
+    def subscribe(self, subject: bytes, sid: int, queue: bytes = b"") -> None:
         if not is_valid_subject(subject):
             raise NatsLinkError("nats: invalid subject")
-        self._subscriptions[sid] = subject
+        what = b"%b %b" % (subject, queue) if queue else subject
+        self._subscriptions[sid] = what
         if self._transport is not None:
-            self._transport.write(b"SUB %b %d\r\n" % (subject, sid))
+            self._transport.write(b"SUB %b %d\r\n" % (what, sid))
 
     def unsubscribe(self, sid: int) -> None:
         if self._subscriptions.pop(sid, None) is not None and self._transport is not None:
@@ -267,7 +271,7 @@ class NatsConnection:
         self._connected_at = asyncio.get_running_loop().time()
         if self._subscriptions:
             subscriptions = self._subscriptions.items()
-            self._transport.write(b"".join(b"SUB %b %d\r\n" % (subject, sid) for sid, subject in subscriptions))
+            self._transport.write(b"".join(b"SUB %b %d\r\n" % (what, sid) for sid, what in subscriptions))
         self._learn(link)
         self._on_connected()
 
@@ -312,6 +316,7 @@ class NatsConnection:
     def _learn(self, link: Link) -> None:
         """Take over what the server's INFO says: payload limit and the addresses of its cluster."""
         self._info = link.info
+        self._on_info(link.info)
         if not self._options.follow_discovered:
             return
         found = discovered_urls(link.info.connect_urls, self._current, self._configured)

@@ -178,12 +178,12 @@ class NatsServerProcess:
         """Host and port to reach its monitoring at from this machine; None if it has none."""
         if self._http_address is None:
             return None
-        return _reachable(self._http_address[0]), self._http_address[1]
+        return reachable(self._http_address[0]), self._http_address[1]
 
     @property
     def client_url(self) -> ServerUrl:
         """Where our own link goes: loopback when it listens on all addresses. Without credentials."""
-        return ServerUrl(_reachable(self.host), self.port)
+        return ServerUrl(reachable(self.host), self.port)
 
     @property
     def server_id(self) -> str:
@@ -341,7 +341,7 @@ class NatsServerProcess:
             self._config = None
 
 
-def _reachable(host: str) -> str:
+def reachable(host: str) -> str:
     """An address of this machine at which a server that listens on `host` answers."""
     return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(host, host)
 

@@ -6,7 +6,7 @@ Source: NATS Streaming channel rules; core NATS wildcards (`*` one token, `>` th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _CLIENT_ID = re.compile(rb"[a-zA-Z0-9_-]+\Z")
 
@@ -43,6 +43,10 @@ class PatternSet:
         Args:
             pattern: valid; a channel name is a pattern without wildcards.
         """
+        return next(_overlapping(self._root, pattern.split(b"."), 0), None)
+
+    def all_overlapping(self, pattern: bytes) -> Iterator[bytes]:
+        """Every member that shares a channel with a valid pattern, itself included."""
         return _overlapping(self._root, pattern.split(b"."), 0)
 
 
@@ -56,26 +60,40 @@ class _Node:
         self.next: dict[bytes, _Node] = {}
 
 
-def _overlapping(node: _Node, tokens: list[bytes], position: int) -> bytes | None:
+def _overlapping(node: _Node, tokens: list[bytes], position: int) -> Iterator[bytes]:
     if position == len(tokens):
-        return node.pattern
+        if node.pattern is not None:
+            yield node.pattern
+        return
     token = tokens[position]
-    tail = node.next.get(b">")
-    if tail is not None:
-        return tail.pattern
     if token == b">":
-        return _first_below(node)
-    nodes = node.next.values() if token == b"*" else filter(None, (node.next.get(token), node.next.get(b"*")))
-    for child in nodes:
-        found = _overlapping(child, tokens, position + 1)
-        if found is not None:
-            return found
-    return None
+        yield from _below(node)
+        return
+    tail = node.next.get(b">")
+    if tail is not None and tail.pattern is not None:
+        yield tail.pattern
+    if token == b"*":
+        children = [child for name, child in node.next.items() if name != b">"]
+    else:
+        children = [child for child in (node.next.get(token), node.next.get(b"*")) if child is not None]
+    for child in children:
+        yield from _overlapping(child, tokens, position + 1)
 
 
-def _first_below(node: _Node) -> bytes | None:
+def _below(node: _Node) -> Iterator[bytes]:
     for child in node.next.values():
-        found = child.pattern or _first_below(child)
-        if found is not None:
-            return found
-    return None
+        if child.pattern is not None:
+            yield child.pattern
+        yield from _below(child)
+
+
+def covers(wide: bytes, pattern: bytes) -> bool:
+    """Whether every channel of a valid pattern belongs to `wide`, too."""
+    wanted, tokens = wide.split(b"."), pattern.split(b".")
+    if wanted[-1] == b">":
+        if len(tokens) < len(wanted):
+            return False
+        wanted.pop()
+    elif len(tokens) != len(wanted) or tokens[-1] == b">":
+        return False
+    return all(want == token or (want == b"*" and token != b">") for want, token in zip(wanted, tokens, strict=False))

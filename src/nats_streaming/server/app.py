@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from nats_streaming.errors import StreamingError
+from nats_streaming.server.event_loop import loop_factory
 from nats_streaming.server.log import write_in_background
 from nats_streaming.server.options import Options
 from nats_streaming.server.reload import reload_nats
@@ -37,21 +38,14 @@ def run(options: Options) -> int:
     signals = ProcessSignals()
     manager = ServiceManager()
     server = StreamingServer(options)
+    options.encryption.key = ""  # the server has a copy, and spends it
     try:
         # The nats-server starts while we import the rest.
         server.spawn()
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(_serve(server, signals, manager))
     except StreamingError:
         return EXIT_FAILED  # the log says why
-
-
-def _loop_factory() -> Any:
-    if sys.platform == "win32":
-        return None
-    import uvloop
-
-    return uvloop.new_event_loop
 
 
 async def _serve(server: StreamingServer, signals: ProcessSignals, manager: ServiceManager) -> int:

@@ -55,12 +55,12 @@ def recovered_line(channel_count: int | None) -> str:
 
 
 def subject_lines(
-    discover: str, publish: str, subscribe: str, sub_close: str, unsubscribe: str, close: str
+    discover: str, publish: str, subscribe: str, sub_close: str, unsubscribe: str, close: str, *, partitioned: bool
 ) -> list[str]:
     """For debugging: the subjects in use, `publish` without its `.>`."""
     return [
         f"Discover subject:           {discover}",
-        f"Publish subject:            {publish}.>",
+        f"Publish subjects root:      {publish}" if partitioned else f"Publish subject:            {publish}.>",
         f"Subscribe subject:          {subscribe}",
         f"Subscription Close subject: {sub_close}",
         f"Unsubscribe subject:        {unsubscribe}",

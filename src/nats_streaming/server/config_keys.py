@@ -67,9 +67,7 @@ STREAMING_KEYS: Final = (
     _like("hbt", "hbt hb_timeout server_to_client_hb_timeout"),
     _like("hbf", "hbf hb_fail_count server_to_client_hb_fail_count"),
     _like("ft_group", "ft_group ft_group_name"),
-    _only(
-        "partitioning", BOOL, "partitioning", "false", "Serve only the channels that the limits name", available=False
-    ),
+    _only("partitioning", BOOL, "partitioning", "false", "Serve only the channels that the limits name"),
     _like("syslog_name", "syslog_name"),
     _like("metrics_channels", "metrics_channels"),
     _like("metrics_subs", "metrics_subs metrics_subscriptions"),

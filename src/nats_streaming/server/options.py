@@ -254,6 +254,11 @@ class Options:
                 " (a cluster ID is part of NATS subjects: no spaces, no empty tokens)",
                 option="cluster_id",
             )
+        if self.partitioning and not self.limits.per_channel:
+            raise ConfigError(
+                "stan: no configured channel (with partitioning the channels to serve are those of the limits)",
+                option="partitioning",
+            )
         tokens = self.ft_group.split(".") if self.ft_group else []
         if any(token in ("", "*", ">") or token.split() != [token] for token in tokens):
             raise ConfigError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from nats_streaming.clock import Clock
 from nats_streaming.errors import quoted
@@ -21,6 +22,9 @@ from nats_streaming.streaming.context import EngineOptions
 from nats_streaming.streaming.engine import Engine
 from nats_streaming.streaming.recovery import server_info
 from nats_streaming.streaming.subjects import new_server_info
+
+if TYPE_CHECKING:
+    from nats_streaming.server.partitioning import PartitionWatch
 
 _log = logging.getLogger("nats_streaming")
 
@@ -40,12 +44,19 @@ class Service:
         store: Store,
         nats: NatsSide,
         clock: Clock,
+        *,
+        server_id: str,
+        on_conflict: Callable[[str], None],
         on_bug: Callable[[str], None],
     ) -> None:
         """
         Args:
+            server_id: ours, as other servers get to know it.
+            on_conflict: called when another server turns out to have channels of ours.
             on_bug: called when serving cannot go on because of an error of ours.
         """
+        self._server_id = server_id
+        self._on_conflict = on_conflict
         self.engine: Engine | None = None
         self.loop: PublishLoop | None = None
         self._options = options
@@ -54,7 +65,10 @@ class Service:
         self._clock = clock
         self._on_bug = on_bug
         self._link: NatsConnection | None = None
-        self._is_alone = not options.ft_group
+        self._watch: PartitionWatch | None = None
+        # A group has its lock, and partitions share a cluster ID.
+        self._is_alone = not options.ft_group and not options.partitioning
+        self._partition = tuple(options.limits.per_channel) if options.partitioning else ()
 
     async def activate(self) -> None:
         """Lock, recover, see that nobody else serves our clients, serve them: the original's order.
@@ -63,6 +77,13 @@ class Service:
             NatsServerError, NatsLinkError, StoreError, ConfigError: why it cannot serve. `stop` is due all the same.
         """
         await take_lock(self._store, self._options)
+        if self._partition:
+            from nats_streaming.server.partitioning import PartitionWatch
+
+            self._watch = PartitionWatch(
+                self._options.cluster_id, self._server_id, self._partition, self._nats, self._on_conflict
+            )
+            await self._watch.begin()
         _log.info("Recovering the state...")
         recovered = await self._store.recover()
         engine, is_new = self._make_engine(recovered)
@@ -73,7 +94,10 @@ class Service:
             _log.debug("Did not detect another server instance")
         if is_new:
             engine.context.stage(ServerPut(engine.context.info))
-        for subject, sid in engine.context.subjects.requests():
+        subjects = engine.context.subjects
+        for subject, sid, queue in subjects.publishes(self._partition):
+            link.subscribe(subject, sid, queue)
+        for subject, sid in subjects.requests():
             link.subscribe(subject, sid)
         await link.flush(_FLUSH_S)
         for refused in link.refused_subjects:
@@ -101,6 +125,7 @@ class Service:
                 batch_max=options.io_batch_size,
                 trace=options.trace,
                 debug=options.debug,
+                partition=self._partition,
             ),
             self._store.capabilities,
             info,
@@ -136,6 +161,7 @@ class Service:
             info.subscription_close.decode(),
             info.unsubscribe.decode(),
             info.close.decode(),
+            partitioned=self._options.partitioning,
         ):
             _log.debug("%s", line)
         for line in store_lines(self._options, self._store.name):
@@ -153,7 +179,9 @@ class Service:
             await self.loop.stop()
 
     async def disconnect(self) -> None:
-        """Close the link, when the store is closed."""
+        """Close the links, when the store is closed."""
+        if self._watch is not None:
+            await self._watch.stop()
         if self._link is not None:
             await self._link.close()
 

@@ -11,13 +11,17 @@ What only serving needs is imported when it begins: the executable lets the nats
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 from typing import TYPE_CHECKING, Any, Self
 
 from nats_streaming.clock import Clock, SystemClock
 from nats_streaming.errors import NatsServerError, StreamingError
+from nats_streaming.nats.embedded_options import bracketed
+from nats_streaming.nats.server_process import reachable
 from nats_streaming.server.banner import starting_lines
-from nats_streaming.server.monitoring_port import is_monitoring_on
+from nats_streaming.server.log_routing import logging_to
+from nats_streaming.server.monitoring_port import is_monitoring_on, monitoring_host
 from nats_streaming.server.nats_side import NatsSide
 from nats_streaming.server.options import Options
 from nats_streaming.server.state import EXIT_ABORTED, Failure, ServerState
@@ -41,19 +45,27 @@ class StreamingServer:
     handlers and changes no setting of the process.
 
     Attributes:
-        options: a copy of what was given, with the port in use in place of -1.
+        options: a copy of what was given; after `start` with the ports in use in place of -1.
         server_id: NUID of this run.
         store: None until `start`.
         service: what serves clients, None while nothing does.
     """
 
-    def __init__(self, options: Options, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, options: Options | None = None, *, logger: logging.Logger | None = None, clock: Clock | None = None
+    ) -> None:
         """
         Args:
-            options: checked by `start`.
+            options: copied, and checked by `start`; None is `library_options.default_options`.
+            logger: gets the log lines of this server instead of `nats_streaming` and what is below it.
             clock: for tests; None takes the system's.
         """
-        self.options = options
+        if options is None:
+            from nats_streaming.server.library_options import default_options
+
+            options = default_options()
+        self.options = options = copy.deepcopy(options)
+        self._logger = logger
         self.server_id = new_nuid().decode()
         self.store: Store | None = None
         self.service: Service | None = None
@@ -74,6 +86,27 @@ class StreamingServer:
         return self._state
 
     @property
+    def cluster_id(self) -> str:
+        return self.options.cluster_id
+
+    @property
+    def client_url(self) -> str:
+        """Where clients of this machine reach NATS, without credentials; after `start`.
+
+        With an external NATS it is the first of its URLs.
+        """
+        return str(self._nats.urls()[0])
+
+    @property
+    def monitoring_url(self) -> str:
+        """Where monitoring answers, "" without monitoring; after `start`."""
+        if self._monitoring is None:
+            return ""
+        host = reachable(monitoring_host(self.options))
+        scheme = "https" if self.options.nats.https_port else "http"
+        return f"{scheme}://{bracketed(host)}:{self._monitoring.port}"
+
+    @property
     def nats(self) -> NatsSide:
         """The embedded nats-server, if there is one, and the way to it."""
         return self._nats
@@ -86,14 +119,18 @@ class StreamingServer:
         Raises:
             NatsServerError: no usable binary, or it cannot be executed.
         """
+        with logging_to(self._logger):
+            try:
+                self._spawn()
+            except StreamingError as error:
+                _say_why(error)
+                raise
+
+    def _spawn(self) -> None:
         self._is_spawned = True
         for line in starting_lines(self.options, self.server_id):
             _log.info("%s", line)
-        try:
-            self._nats.spawn()
-        except StreamingError as error:
-            _say_why(error)
-            raise
+        self._nats.spawn()
 
     async def start(self) -> None:
         """Bring everything up. When this fails nothing is left running, and the log says why.
@@ -101,6 +138,12 @@ class StreamingServer:
         Raises:
             NatsServerError, NatsLinkError, StoreError, ConfigError: why it cannot serve.
         """
+        if self._failure is not None:
+            raise StreamingError("the server was started before: make a new one")
+        with logging_to(self._logger):
+            await self._start()
+
+    async def _start(self) -> None:
         loop = asyncio.get_running_loop()
         self._failure = loop.create_future()
         try:
@@ -122,7 +165,7 @@ class StreamingServer:
 
         self.options.check()
         if not self._is_spawned:
-            self.spawn()
+            self._spawn()
         self.store = open_configured_store(self.options)
         if self.options.ft_group:
             from nats_streaming.server.fault_tolerance import refuse_unsuitable
@@ -179,7 +222,15 @@ class StreamingServer:
         from nats_streaming.server.service import Service
 
         assert self.store is not None
-        self.service = Service(self.options, self.store, self._nats, self._clock, self._on_bug)
+        self.service = Service(
+            self.options,
+            self.store,
+            self._nats,
+            self._clock,
+            server_id=self.server_id,
+            on_conflict=self._on_conflict,
+            on_bug=self._on_bug,
+        )
         await self.service.activate()
         if self._monitoring is not None:
             self._monitoring.show()
@@ -214,6 +265,9 @@ class StreamingServer:
     def _on_bug(self, text: str) -> None:
         self._fail(Failure(text, EXIT_ABORTED))
 
+    def _on_conflict(self, text: str) -> None:
+        self._fail(Failure(text))
+
     def _on_fenced(self, text: str) -> None:
         self._fail(Failure(text, EXIT_ABORTED, fenced=True))
 
@@ -243,7 +297,8 @@ class StreamingServer:
 
     def _begin_stop(self) -> asyncio.Task[None]:
         if self._stop_task is None:
-            self._stop_task = asyncio.get_running_loop().create_task(self._stop(), name="stop")
+            with logging_to(self._logger):
+                self._stop_task = asyncio.get_running_loop().create_task(self._stop(), name="stop")
         return self._stop_task
 
     async def _stop(self) -> None:

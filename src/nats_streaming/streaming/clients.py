@@ -154,6 +154,7 @@ class Clients:
         self._context.cycle.on_end(
             lambda: self._accepted(client, reply, log_word), lambda text: self._not_registered(client, reply, text)
         )
+        self._context.early.on_registered(info.id, info.connection_id)
 
     def add(self, client: Client) -> None:
         """Register a client and start its heartbeats."""

@@ -9,12 +9,14 @@ from typing import Any
 from nats_streaming.clock import Clock
 from nats_streaming.protocol.control_messages import ServerInfo
 from nats_streaming.protocol.nats_writer import put_publish
+from nats_streaming.protocol.subjects import PatternSet
 from nats_streaming.stores.api import Capabilities
 from nats_streaming.stores.batch import Record
 from nats_streaming.stores.limits import ResolvedLimits
 from nats_streaming.streaming.channel import Channel
 from nats_streaming.streaming.cycle import Cycle
 from nats_streaming.streaming.delivery import Delivery
+from nats_streaming.streaming.early_requests import EarlyRequests
 from nats_streaming.streaming.inlet import Inlet
 from nats_streaming.streaming.requests import Requests
 from nats_streaming.streaming.residency import Residency
@@ -32,6 +34,7 @@ class EngineOptions:
         heartbeat_fail_count: failures in a row that a client survives.
         batch_max: messages of one batch at most, at least 1.
         trace, debug: whether streaming writes TRC and DBG lines; the one about a publish needs both.
+        partition: the only channels and patterns that are served; empty for all.
         recent_bytes: published messages kept in memory, over all channels, when the store can give them again.
         lent_bytes: messages kept that were read from the store.
     """
@@ -45,6 +48,7 @@ class EngineOptions:
     batch_max: int = 1024
     trace: bool = False
     debug: bool = False
+    partition: tuple[bytes, ...] = ()
     recent_bytes: int = 64 << 20
     lent_bytes: int = 32 << 20
 
@@ -71,6 +75,8 @@ class Context:
         self.now_ns = clock.monotonic_ns()
         self.wall_ns = clock.wall_ns()
         self.timers = TimerQueue()
+        self.partition = PatternSet(options.partition) if options.partition else None
+        self.early = EarlyRequests(self.timers)
         self.delivery = Delivery(capabilities.recoverable)
         self.delivery.trace = options.trace
         self.requests = Requests(self.timers, self.delivery.out, self.subjects.reply_prefix)
@@ -96,6 +102,10 @@ class Context:
         if limit and len(name) > limit:
             return f"{what} is too long for the store: {len(name)} bytes, at most {limit}"
         return ""
+
+    def is_ours(self, channel: bytes) -> bool:
+        """Whether we serve this channel; without partitions every one."""
+        return self.partition is None or self.partition.overlapping(channel) is not None
 
     def attach(self, inlet: Inlet) -> None:
         self.inlet = inlet

@@ -33,6 +33,7 @@ from nats_streaming.streaming.subjects import (
     SID_CLOSE,
     SID_CONNECT,
     SID_PING,
+    SID_PUBLISH,
     SID_REPLY,
     SID_SUBSCRIBE,
     SID_SUBSCRIPTION_CLOSE,
@@ -64,6 +65,7 @@ class Engine:
         self.inlet = Inlet(self, self.context.subjects.ack_prefix, max(options.batch_max, 1), capabilities.recoverable)
         self.inlet.trace = options.trace
         self.inlet.debug = options.debug
+        self.inlet.partitioned = bool(options.partition)
         self.context.attach(self.inlet)
         self.redelivery = Redelivery(self.context)
         self.channels = Channels(self.context, self.inlet.channels, self._on_channel_removed)
@@ -83,6 +85,21 @@ class Engine:
 
     def open_channel(self, name: bytes) -> Channel:
         return self.channels.open(name)
+
+    def hold_publish(
+        self, client_id: bytes, connection_id: bytes, subject: bytes, reply: bytes, payload: bytes
+    ) -> bool:
+        """Keep the publish of a client that may be registered in a moment; False when it is to be refused."""
+        data = bytearray(subject + reply + payload)
+        reply_start, start = len(subject), len(subject) + len(reply)
+
+        def again() -> None:
+            # Perhaps within a chunk, perhaps from a timer: either has read the clock.
+            fresh, self.inlet.fresh = self.inlet.fresh, True
+            self.inlet.on_message(data, SID_PUBLISH, 0, reply_start, reply_start, start, start, len(data), 0)
+            self.inlet.fresh = fresh
+
+        return self.context.early.hold(client_id, connection_id, len(data), self.context.now_ns, again)
 
     def on_request(self, sid: int, subject: bytes, reply: bytes, payload: bytes, status: int) -> None:
         """Everything but publishes and acks. A request that trips over a bug of ours ends alone."""

@@ -6,7 +6,7 @@ from nats_streaming.streaming.cycle cimport Cycle
 from nats_streaming.streaming.message_window cimport MessageWindow
 from nats_streaming.streaming.subscription cimport Subscription
 
-cdef long _PUBLISH, _ACK, _RECOVERED
+cdef long _PUBLISH, _ACK, _RECOVERED, _PARTITION
 cdef int _SLOT_BITS
 cdef Py_ssize_t _REDELIVERY_ROOM
 
@@ -31,6 +31,8 @@ cdef class Inlet(MessageSink):
     cdef public long long wall_ns
     cdef public bint trace
     cdef public bint debug
+
+    cdef public bint partitioned
     cdef Channel last_channel
     cdef bytes last_identity
     cdef bint last_by_connection

@@ -18,12 +18,12 @@ from nats_streaming.protocol.stan_messages import AckMessage, PublishMessage, pu
 from nats_streaming.protocol.subjects import is_channel_name
 from nats_streaming.streaming.channel import Channel
 from nats_streaming.streaming.cycle import Cycle
-from nats_streaming.streaming.subjects import SID_ACK, SID_PUBLISH, SID_RECOVERED
+from nats_streaming.streaming.subjects import SID_ACK, SID_PARTITION, SID_PUBLISH, SID_RECOVERED
 from nats_streaming.streaming.subscription import Subscription
 
 _log = logging.getLogger("nats_streaming")
 
-_PUBLISH, _ACK, _RECOVERED = SID_PUBLISH, SID_ACK, SID_RECOVERED
+_PUBLISH, _ACK, _RECOVERED, _PARTITION = SID_PUBLISH, SID_ACK, SID_RECOVERED, SID_PARTITION
 _SLOT_BITS = 24
 _REDELIVERY_ROOM = 8  # bytes that a redelivered message needs more than a stored one
 
@@ -33,13 +33,14 @@ class Inlet(MessageSink):
 
     Attributes:
         cycle: what is being staged; replaced at every cut.
+        partitioned: whether a publisher that is not registered may be early.
         released: subscriptions whose stall an ack has ended, to be served at the end of the chunk.
     """
 
     def __init__(self, engine: Any, ack_prefix: bytes, batch_max: int, record_acked: bool) -> None:
         """
         Args:
-            engine: called for what is not hot: begin_chunk, open_channel, on_request, cut.
+            engine: called for what is not hot: begin_chunk, open_channel, on_request, hold_publish, cut.
             ack_prefix: what precedes the token in the subject of an ack.
             batch_max: messages of one batch at most, at least 1.
             record_acked: whether the store keeps acks.
@@ -64,6 +65,7 @@ class Inlet(MessageSink):
         self.wall_ns = 0
         self.trace = False
         self.debug = False
+        self.partitioned = False
         self.last_channel: Channel | None = None
         self.last_identity = b""
         self.last_by_connection = False
@@ -98,6 +100,8 @@ class Inlet(MessageSink):
         elif sid == _ACK:
             token = self.token_at(data, subject_start + self.ack_prefix_size, subject_stop)
             self.ack(data, token, payload_start, payload_stop)
+        elif sid >= _PARTITION:
+            self.publish(data, subject_start, subject_stop, reply_start, reply_stop, payload_start, payload_stop)
         elif sid >= _RECOVERED:
             self.ack_recovered(data, sid, payload_start, payload_stop)
         else:
@@ -144,7 +148,10 @@ class Inlet(MessageSink):
         if channel is None or not same(channel.name, data, message.subject_start, message.subject_stop):
             channel = self.channels.get(bytes(data[message.subject_start : message.subject_stop]))
         if message.guid_start == message.guid_stop or not self.is_client(data, message):
-            self.refuse(data, reply_start, reply_stop, ReplyText.INVALID_PUBLISH)
+            if not self.partitioned or not self.hold(
+                data, subject_start, subject_stop, reply_start, reply_stop, start, stop
+            ):
+                self.refuse(data, reply_start, reply_stop, ReplyText.INVALID_PUBLISH)
             return
         if channel is None or channel.being_deleted:
             channel = self.open_channel(data, subject_start, subject_stop, reply_start, reply_stop)
@@ -199,6 +206,33 @@ class Inlet(MessageSink):
         self.last_identity = identity
         self.last_by_connection = by_connection
         return True
+
+    def hold(
+        self,
+        data: bytearray,
+        subject_start: int,
+        subject_stop: int,
+        reply_start: int,
+        reply_stop: int,
+        start: int,
+        stop: int,
+    ) -> bool:
+        """Whether the publish of an unknown client is kept until that is known; it comes again then."""
+        message = self.publish_message
+        if message.guid_start == message.guid_stop:
+            return False
+        held: bool = self.engine.hold_publish(
+            bytes(data[message.client_id_start : message.client_id_stop]),
+            bytes(data[message.connection_id_start : message.connection_id_stop]),
+            bytes(data[subject_start:subject_stop]),
+            bytes(data[reply_start:reply_stop]),
+            bytes(data[start:stop]),
+        )
+        if held:
+            # It is counted when it comes again.
+            self.in_messages -= 1
+            self.in_bytes -= stop - start
+        return held
 
     def open_channel(
         self, data: bytearray, subject_start: int, subject_stop: int, reply_start: int, reply_stop: int

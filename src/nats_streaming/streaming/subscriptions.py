@@ -67,9 +67,11 @@ class Subscriptions:
             _log.error(log_text)
             self._refuse(reply, text)
             return
+        if not self._context.is_ours(request.subject):
+            return  # another server answers
         client = self._clients.get(request.client_id)
         if client is None:
-            self._refuse(reply, ReplyText.UNKNOWN_CLIENT_ID)
+            self._on_unknown_client(request, reply, payload)
             return
         try:
             channel = self._channels.open(request.subject)
@@ -85,6 +87,15 @@ class Subscriptions:
             known = self._channels.by_name.get(request.subject)
             if known is not None:
                 self._channels.watch_inactivity(known)
+
+    def _on_unknown_client(self, request: SubscriptionRequest, reply: bytes, payload: bytes) -> None:
+        context = self._context
+        if context.partition is None:
+            self._refuse(reply, ReplyText.UNKNOWN_CLIENT_ID)
+        elif not context.early.hold(
+            request.client_id, b"", len(payload), context.now_ns, lambda: self.on_subscribe(reply, payload)
+        ):
+            self._refuse(reply, ReplyText.INVALID_SUBSCRIBE)
 
     def _fault(self, request: SubscriptionRequest) -> tuple[str, str] | None:
         """The reply and the log line for a request that can be refused by looking at it alone."""
@@ -337,6 +348,8 @@ class Subscriptions:
             _log.error("Invalid %s request from %s", word, bare(source))
             self._refuse(reply, ReplyText.INVALID_UNSUBSCRIBE)
             return
+        if not self._context.is_ours(request.subject):
+            return  # another server answers
         who = f"[Client:{bare(request.client_id)}]"
         channel = self._channels.by_name.get(request.subject)
         if channel is None:

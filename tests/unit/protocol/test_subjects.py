@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from nats_streaming.protocol.subjects import PatternSet, is_channel_name, is_client_id
+from nats_streaming.protocol.subjects import PatternSet, covers, is_channel_name, is_client_id
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,11 @@ def test_patterns_overlap_if_a_channel_belongs_to_both() -> None:
         alone = PatternSet([one])
         for other in patterns:
             assert (alone.overlapping(other) is not None) == bool(channels_of(one) & channels_of(other)), (one, other)
+            assert covers(one, other) == (channels_of(other) <= channels_of(one)), (one, other)
+    together = PatternSet(patterns)
+    for one in patterns:
+        found = sorted(together.all_overlapping(one))
+        assert found == sorted(other for other in patterns if channels_of(one) & channels_of(other))
 
 
 def test_the_overlapping_member_is_named() -> None:

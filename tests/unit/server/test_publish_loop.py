@@ -37,7 +37,7 @@ class MemoryBus:
     def write(self, frames: bytes) -> None:
         self.written += frames
 
-    def subscribe(self, subject: bytes, sid: int) -> None:
+    def subscribe(self, subject: bytes, sid: int, queue: bytes = b"") -> None:
         pass
 
     def unsubscribe(self, sid: int) -> None:
