@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +17,8 @@ from nats_streaming.client import (
     SubscriptionError,
     connect,
 )
-from nats_streaming.nats.binary import find_nats_server
 from tests.support.proxy import Proxy
-from tests.support.servers import ServerProcess, free_port
+from tests.support.servers import ServerProcess, free_port, running_nats
 
 
 class Watched:
@@ -203,17 +203,11 @@ async def test_a_zombie_does_not_close_its_successor(url: str, server: ServerPro
 
 @pytest.mark.parametrize("kind", ["ours-FILE", "go-FILE", "ours"])
 async def test_the_streaming_server_restarts_and_nats_stays(
-    start: Callable[..., ServerProcess], name: str, kind: str
+    start: Callable[..., ServerProcess], tmp_path: Path, name: str, kind: str
 ) -> None:
     """No connection is lost; only publishes that nobody takes, or pings, tell."""
     watched = Watched()
-    port = free_port()
-    nats = await asyncio.create_subprocess_exec(
-        find_nats_server(), "-a", "127.0.0.1", "-p", str(port),
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        await _listens(port)
+    with running_nats(tmp_path) as port:
         server = start(kind, "-ns", f"nats://127.0.0.1:{port}", external=True)
         stan = await watched.connect(f"nats://127.0.0.1:{port}", name, stan_ping_interval=1)
         sub = await stan.subscribe(name)
@@ -227,21 +221,6 @@ async def test_the_streaming_server_restarts_and_nats_stays(
         await waiting
         assert await numbers(sub, 3) == [4, 5, 6]
         await stan.close()
-    finally:
-        nats.terminate()
-        await nats.wait()
-
-
-async def _listens(port: int) -> None:
-    while True:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            await asyncio.sleep(0.01)
-        else:
-            writer.close()
-            await writer.wait_closed()
-            return
 
 
 async def test_a_resume_that_takes_too_long(ours: str, name: str) -> None:

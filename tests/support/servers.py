@@ -20,12 +20,43 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from nats_streaming.nats.binary import find_nats_server
+
 
 def free_port() -> int:
     """A TCP port that was free a moment ago on the loopback address."""
     with contextlib.closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running_nats(directory: Path, config: str = "") -> Iterator[int]:
+    """A nats-server with no streaming server; gives its port when it takes connections.
+
+    Args:
+        directory: where its configuration file goes.
+        config: what stands in it beside the address.
+    """
+    port = free_port()
+    file = directory / "nats.conf"
+    file.write_text(f"listen: 127.0.0.1:{port}\n{config}")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
+    process = subprocess.Popen([find_nats_server(), "-c", str(file)], **quiet)
+    try:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except OSError:
+                assert process.poll() is None, f"nats-server exited with {process.returncode}"
+                assert time.monotonic() < deadline, "nats-server does not listen after 10 s"
+                time.sleep(0.005)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 def executable() -> str:

@@ -14,7 +14,8 @@ from nats_streaming.client.link import Address, Handler, LinkEvents
 from nats_streaming.client.nats_options import NatsOptions
 from nats_streaming.errors import ConfigError, ConnectError, NatsLinkError, NoResponse
 from nats_streaming.nats.connection import NatsConnection
-from nats_streaming.nats.handshake import LinkOptions
+from nats_streaming.nats.credentials import CredentialsFile, NkeySeedFile
+from nats_streaming.nats.handshake import Authenticator, LinkOptions
 from nats_streaming.nats.urls import parse_server_url
 from nats_streaming.protocol.client_messages import put_ack_frame, put_frame
 from nats_streaming.protocol.nats_reader import MessageSink
@@ -75,6 +76,7 @@ class NativeLink:
             user=options.get("user"),
             password=options.get("password"),
             token=options.get("token"),
+            authenticator=_authenticator(options),
             ssl_context=options.get("tls"),
             tls_required="tls" in options,
             tls_hostname=options.get("tls_hostname"),
@@ -183,6 +185,14 @@ class NativeLink:
         self.is_writable = is_writable
         if is_writable and self._events is not None:
             self._events.on_link_writable()
+
+
+def _authenticator(options: NatsOptions) -> Authenticator | None:
+    """What proves who we are, if a file is to do it."""
+    credentials, seed = options.get("user_credentials"), options.get("nkeys_seed")
+    if credentials is not None:
+        return CredentialsFile(str(credentials))
+    return None if seed is None else NkeySeedFile(seed)
 
 
 def _not_connected(_callback: Callable[[], None]) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ NATIVE = frozenset(
         "max_outstanding_pings",
         "dont_randomize",
         "inbox_prefix",
+        "user_credentials",
+        "nkeys_seed",
     }
 )
 """The options of the native link. Any other one makes the client use nats-py."""
@@ -86,4 +89,6 @@ def only_nats_py(servers: list[str], options: NatsOptions) -> list[str]:
     values: dict[str, object] = dict(options)
     names = [name for name in values if name not in NATIVE]
     names += [name for name in ("user", "password", "token") if callable(values.get(name))]
+    if not isinstance(values.get("user_credentials", ""), str | Path):
+        names.append("user_credentials that are not one file")
     return names + [address for address in servers if address.startswith(("ws://", "wss://"))]

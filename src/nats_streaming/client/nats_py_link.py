@@ -24,6 +24,9 @@ from nats_streaming.protocol.client_messages import encode_ack
 WATCH_SECONDS = 0.05
 """Between two looks at the connection's state."""
 
+FIRST_CONNECT_SECONDS = 15.0
+"""For the first connect, unless `max_reconnect_attempts` is given, which then bounds it."""
+
 OUTGOING_MAX = 4096
 """Messages waiting to be handed to nats-py before publishers and acks wait."""
 
@@ -41,7 +44,9 @@ class NatsPyLink:
         self._nats = connection or NatsClient()
         self._is_ours = connection is None
         self._servers = list(servers)
-        self._options: dict[str, Any] = {"name": name, "max_reconnect_attempts": -1, "reconnect_time_wait": 0.25}
+        # nats-py counts the attempts of the first connect, too: bounded there, and without limit later.
+        self._tries_for_ever_later = "max_reconnect_attempts" not in options
+        self._options: dict[str, Any] = {"name": name, "max_reconnect_attempts": 1, "reconnect_time_wait": 0.25}
         self._options |= options
         self._events: LinkEvents | None = None
         self._subscriptions: dict[int, NatsSubscription] = {}
@@ -65,9 +70,14 @@ class NatsPyLink:
     async def connect(self, events: LinkEvents) -> None:
         if self._is_ours:
             try:
-                await self._nats.connect(self._servers, **self._options)
+                # It may wait for ever for a TLS connection to close that was never made.
+                async with asyncio.timeout(FIRST_CONNECT_SECONDS if self._tries_for_ever_later else None):
+                    await self._nats.connect(self._servers, **self._options)
             except (NatsError, OSError, ValueError) as error:
+                await self._disconnect(1.0)
                 raise ConnectError(f"nats: {error or type(error).__name__}") from error
+            if self._tries_for_ever_later:
+                self._nats.options["max_reconnect_attempts"] = -1
         elif not self._nats.is_connected:
             raise ConnectError("nats: the connection handed in is not connected")
         self._events = events
@@ -124,7 +134,12 @@ class NatsPyLink:
         for number in list(self._subscriptions):
             await self._unsubscribe(self._subscriptions.pop(number))
         if self._is_ours:
-            await self._nats.close()
+            await self._disconnect(timeout_s)
+
+    async def _disconnect(self, timeout_s: float) -> None:
+        with contextlib.suppress(TimeoutError):  # then it waits for itself, and its task is cancelled
+            async with asyncio.timeout(timeout_s):
+                await self._nats.close()
 
     async def _unsubscribe(self, subscription: NatsSubscription) -> None:
         with contextlib.suppress(NatsError):  # closed or not connected: then there is nothing left to end
