@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import resource
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from tests.support.raw_client import StanClient, StartPosition, refused
 from tests.support.servers import STANDBY, ServerProcess, free_port
 
 Start = Callable[..., ServerProcess]
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "monitoring.md"
 WAIT_SECONDS = 20.0
 LARGE = b"x" * 20_000
 FILE_BYTES_MAX = 200_000
@@ -312,9 +314,44 @@ async def test_a_real_prometheus_scrapes_it(start: Start, tmp_path: Path) -> Non
         assert by_channel == {"foo": "5", "bar.baz": "5", "odd<&name": "5", "grün": "5", "quiet": "0"}
         late = "histogram_quantile(0.99, nss_publish_ack_seconds_bucket)"
         assert 0 < float((await queried(query_port, late, process))[""]) <= 10
+        for expression in documented_queries():
+            answer = ask(query_port, f"/api/v1/query?query={quote(expression)}")
+            assert answer.status == 200, (expression, answer.text)
     finally:
         process.terminate()
         process.communicate(timeout=WAIT_SECONDS)
+    await session.close()
+
+
+def documented_queries() -> list[str]:
+    """Those that the guide has for a dashboard."""
+    table = GUIDE.read_text(encoding="utf-8").partition("| panel | query |")[2].partition("\n\n")[0]
+    queries = [query for query in re.findall(r"`([^`]+)`", table) if "nss_" in query or "process_" in query]
+    assert len(queries) > 10
+    return queries
+
+
+@pytest.mark.operations(50)
+def test_the_alerts_of_the_guide_are_rules(tmp_path: Path) -> None:
+    promtool = shutil.which("promtool")
+    assert promtool is not None, "promtool is not on PATH (Debian: apt-get install prometheus)"
+    (rules,) = re.findall(r"```yaml\n(groups:\n.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    path = tmp_path / "rules.yml"
+    path.write_text(rules)
+    checked = subprocess.run([promtool, "check", "rules", str(path)], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.operations(50)
+async def test_the_guide_names_every_metric(start: Start, tmp_path: Path) -> None:
+    port = free_port()
+    server = start("-st", "FILE", "-dir", str(tmp_path), "-m", str(port))
+    session = Session(server.port)
+    await session.live()
+    text = GUIDE.read_text(encoding="utf-8")
+    families = text_string_to_metric_families(ask(port, "/metrics").text)
+    names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
+    assert not [name for name in names if "process_" not in name and f"`{name}`" not in text]
     await session.close()
 
 
