@@ -23,6 +23,7 @@ from nats_streaming.stores.file.file_io import Files
 FILE_NAME: Final = ".truncate.lck"
 _TRUNCATED: Final = b"truncated ends of files: file_truncate_bad_eof was on\n"
 _JOURNAL: Final = b"journal: this directory was not closed, start nats-streaming-server of Python once\n"
+_OURS: Final = (_TRUNCATED, _JOURNAL)
 
 
 class Witness:
@@ -48,8 +49,8 @@ class Witness:
             StoreError: bad ends are to be cut off, and were at the last start too.
         """
         files = self._files
-        content = files.read_whole(self._path) if files.exists(self._path) else None
-        self._stood = content in (_TRUNCATED, _JOURNAL)
+        content = self._read()
+        self._stood = content in _OURS
         if self._truncate:
             if content not in (None, _JOURNAL):
                 raise StoreError(
@@ -62,8 +63,9 @@ class Witness:
             files.unlink(self._path)
 
     def is_ours(self) -> bool:
-        """Whether nobody but this server has opened the directory since it was written to last."""
-        return self._stood and self._files.exists(self._path)
+        """Whether no Go server has opened the directory since one of ours has written to it; asked before `put`."""
+        # A standby may be older than the file. With the option the file is there in any case, of our own making.
+        return self._read() in _OURS and (self._stood or not self._truncate)
 
     def put(self, *, lasting: bool) -> None:
         """From here on the directory cannot do without its journal."""
@@ -74,6 +76,9 @@ class Witness:
         """The directory is whole without a journal."""
         if not self._truncate:
             self._files.unlink(self._path)
+
+    def _read(self) -> bytes | None:
+        return self._files.read_whole(self._path) if self._files.exists(self._path) else None
 
     def _write(self, content: bytes, *, lasting: bool = True) -> None:
         file = self._files.open_new(self._path)

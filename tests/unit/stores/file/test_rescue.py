@@ -123,6 +123,19 @@ def test_a_witness_of_nothing_but_a_crash_is_in_nobodys_way(tmp_path: Path) -> N
     asyncio.run(body())
 
 
+def test_a_standby_that_was_there_before_the_active_one_began(tmp_path: Path) -> None:
+    async def body() -> None:
+        standby = FileStore({"directory": str(tmp_path)}, files=QuickFiles())
+        await crash(tmp_path, before(2), [ours(3, 4), SubscriptionRemoved(CHANNEL, 1)])
+        state = await standby.recover()
+        assert state is not None
+        assert (state.channels[CHANNEL].last, state.channels[CHANNEL].subscriptions) == (4, {})
+        assert list(tmp_path.glob("*set-aside")) == []
+        await standby.close()
+
+    asyncio.run(body())
+
+
 def test_sequences_that_both_have_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     asyncio.run(crash(tmp_path, before(3), [ours(4, 5)], [ours(6, 6)]))
     go_opens(tmp_path, lambda root: go_writes(root.create_channel(CHANNEL), 4, 5))
