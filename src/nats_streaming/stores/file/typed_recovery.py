@@ -127,7 +127,7 @@ class _Reading:
     def window(self, offset: int, size: int) -> RecordScan:
         """What is in the file from `offset` on, `size` bytes of it."""
         self.base = offset
-        data = self.file.pread(offset, size)
+        data = self.file.pread(offset, max(0, min(size, self.size - offset)))
         self.is_last = offset + len(data) >= self.size
         return RecordScan(data, True, self.damage.checksum, self.damage.options.crc)
 
