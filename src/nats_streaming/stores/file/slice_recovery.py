@@ -144,13 +144,13 @@ class SliceRecovery:
         try:
             if not self.damage.check_header(path, index):
                 return ""
-            offset = FILE_HEADER_BYTES
+            offset, size = FILE_HEADER_BYTES, index.size()
             result = SOUND
-            while result == SOUND:
-                chunk = index.pread(offset, _INDEX_CHUNK_BYTES)
-                result = scan.feed(chunk)
+            while result == SOUND and offset < size:
+                before = offset
+                result = scan.feed(index.pread(offset, min(_INDEX_CHUNK_BYTES, size - offset)))
                 offset = index_size(scan.count)
-                if len(chunk) < _INDEX_CHUNK_BYTES:
+                if offset == before:
                     break
             if result == ZEROS:
                 self._cut_zeros(path, index, offset)
@@ -158,7 +158,7 @@ class SliceRecovery:
                 return f"corrupted data, expected crc to be 0x{scan.stored:08x}, got 0x{scan.computed:08x}"
             elif result == DISORDERED:
                 return f"entry {scan.count} does not follow the one before"
-            elif index.size() != offset:
+            elif size != offset:
                 return "unexpected EOF"
         finally:
             index.close()
