@@ -36,8 +36,9 @@ def _install(logger: logging.Logger) -> None:
         ours = logging.getLogger(name)
         if _hand_on not in ours.filters:
             ours.addFilter(_hand_on)
-        if ours.getEffectiveLevel() > logger.getEffectiveLevel():
-            ours.setLevel(logger.getEffectiveLevel())
+        wanted = logger.getEffectiveLevel() or 1  # 0 would mean that of the root logger
+        if ours.getEffectiveLevel() > wanted:
+            ours.setLevel(wanted)
 
 
 def _hand_on(record: logging.LogRecord) -> bool:

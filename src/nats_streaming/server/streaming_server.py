@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from nats_streaming.stores.api import Store
 
 _log = logging.getLogger("nats_streaming")
+_log.addHandler(logging.NullHandler())  # where nobody has configured logging, errors are raised, not printed
 
 
 class StreamingServer:
