@@ -248,7 +248,6 @@ async def test_a_full_disk_under_the_log_alone(tmp_path: Path) -> None:
     try:
         server.spawn()
         await connectable(server.port)
-        disk.attach(server.pid)
         disk.fill()
         await publish(server.port, 300)
         assert f"log {log} cannot be written: no space left on device" in server.output_path.read_text()
@@ -266,3 +265,4 @@ async def test_a_full_disk_under_the_log_alone(tmp_path: Path) -> None:
         assert not [line for line in text.splitlines() if not TEXT_LINE.fullmatch(line)]
     finally:
         server.close()
+        disk.close()

@@ -1,20 +1,20 @@
-"""A real file system of a few kilobytes or megabytes for one server process, to be filled and freed by a test."""
+"""A real file system of a few kilobytes or megabytes for a server, to be filled and freed by a test."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 from tests.support.servers import executable
 
-_WRAPPER = """#!/bin/sh
-exec unshare --user --map-root-user --mount /bin/sh -c '
-    mount -t tmpfs -o size={size} none "{inside}" && exec "$@"
-' sh "{program}" "$@"
-"""
+_HOLD = 'mount -t tmpfs -o "size=$0" none "$1" && echo mounted && exec sleep 100000'
+_WRAPPER = '#!/bin/sh\nexec nsenter --target {pid} --user --mount --preserve-credentials --wd="$PWD" "{program}" "$@"\n'
 
 
 class SmallDisk:
-    """Mounted in a mount namespace of the server's own, so that no privilege is needed and nothing stays behind.
+    """Mounted in a mount namespace of its own, so that no privilege is needed and nothing stays behind.
+
+    It lasts, restarts of the server included, until `close`.
 
     Attributes:
         inside: its directory, as the server sees it.
@@ -28,33 +28,34 @@ class SmallDisk:
         """
         self.inside = directory / "disk"
         self.inside.mkdir()
+        unshare = ["unshare", "--user", "--map-root-user", "--mount", "/bin/sh", "-c", _HOLD, str(size)]
+        self._holder = subprocess.Popen([*unshare, str(self.inside)], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        assert self._holder.stdout is not None
+        assert self._holder.stdout.readline() == b"mounted\n", "no mount namespaces for users on this machine"
         self.wrapper = directory / "on-small-disk"
-        self.wrapper.write_text(_WRAPPER.format(size=size, inside=self.inside, program=executable()))
+        self.wrapper.write_text(_WRAPPER.format(pid=self._holder.pid, program=executable()))
         self.wrapper.chmod(0o755)
-        self._root = Path("/")
-
-    def attach(self, pid: int) -> None:
-        """Look at it with the eyes of the running server."""
-        self._root = Path(f"/proc/{pid}/root")
 
     def outside(self, path: Path) -> Path:
         """Where the test finds a file of the server."""
-        return self._root / path.relative_to("/")
+        return Path(f"/proc/{self._holder.pid}/root") / path.relative_to("/")
 
-    def fill(self, leave: int = 0) -> None:
-        """Take all the room there is, but for about `leave` bytes."""
-        filler = self.outside(self.inside / "filler")
-        with filler.open("ab", buffering=0) as file:
+    def fill(self) -> None:
+        """Take all the room there is."""
+        with self.outside(self.inside / "filler").open("ab", buffering=0) as file:
             block = 1 << 16
             while block:
                 try:
-                    if file.write(bytes(block)) < block:
-                        block >>= 1
+                    written = file.write(bytes(block))
                 except OSError:
+                    written = 0
+                if written < block:
                     block >>= 1
-            if leave:
-                file.truncate(max(0, file.tell() - leave))
 
     def free(self) -> None:
         """Give the room back."""
         self.outside(self.inside / "filler").unlink()
+
+    def close(self) -> None:
+        self._holder.kill()
+        self._holder.communicate()
