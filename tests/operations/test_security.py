@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.operations.monitoring_session import ask
 from tests.support.certificates import Authority
 from tests.support.nats_servers import NatsServer
 from tests.support.nkey_files import new_user, operator_mode
@@ -332,8 +333,12 @@ async def test_a_subscription_that_nats_refuses_us_is_named(start: Start, config
         "authorization { users [ {user: a, password: pa},"
         ' {user: s, password: ps, permissions { subscribe: { deny: ["_STAN.sub.test-cluster"] } } } ] }'
     )
-    server = start(*configure(users, "username: s, password: ps"))
+    port = free_port()
+    server = start(*configure(users, "username: s, password: ps"), "-m", str(port))
     log = server.log()
+    ready = await asyncio.to_thread(ask, port, "/healthz/ready")
+    assert ready.status == 503
+    assert "not allow us to subscribe to _STAN.sub.test-cluster" in ready.text
     assert (
         "[ERR] STREAM: Asynchronous error on connection _NSS-test-cluster-general:"
         ' nats: Permissions Violation for Subscription to "_STAN.sub.test-cluster"\n'

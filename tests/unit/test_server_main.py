@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nats_streaming.cli.server_main import main
-from nats_streaming.errors import ConfigError
+from nats_streaming.errors import NatsServerError
 from nats_streaming.server.pid_file import write_pid_file
 
 
@@ -77,7 +77,7 @@ def test_pid_file(tmp_path: Path) -> None:
     path.write_text("an old and longer text")
     write_pid_file(str(path))
     assert path.read_text() == str(os.getpid())
-    with pytest.raises(ConfigError, match=r"^Could not write pidfile: open .*: no such file or directory$"):
+    with pytest.raises(NatsServerError, match=r"^Could not write pidfile: open .*: no such file or directory$"):
         write_pid_file(str(tmp_path / "no" / "pid"))
 
 

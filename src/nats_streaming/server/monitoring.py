@@ -195,6 +195,8 @@ class Monitoring:
             found.append(Problem("channel_files", server.store.failure))
         if not service.engine.context.delivery.enabled:
             found.append(Problem("nats", "there is no link to NATS"))
+        for subject in service.refused_subjects:
+            found.append(Problem("permissions", f"NATS does not allow us to subscribe to {subject}"))
         return found
 
     def counters(self) -> Counters:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from nats_streaming.errors import ConfigError
+from nats_streaming.errors import NatsServerError
 
 _MODE = 0o660
 
@@ -16,7 +16,7 @@ def write_pid_file(path: str) -> None:
         path: of the file, replaced if it exists; it stays behind when we end, as the original's does.
 
     Raises:
-        ConfigError: it cannot be written.
+        NatsServerError: it cannot be written; the original leaves that to NATS, whose text it is.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE)
@@ -24,4 +24,4 @@ def write_pid_file(path: str) -> None:
             file.write(str(os.getpid()))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"Could not write pidfile: open {path}: {reason}", option="pid") from error
+        raise NatsServerError(f"Could not write pidfile: open {path}: {reason}") from error

@@ -20,6 +20,7 @@ from nats_streaming.errors import NatsServerError, StreamingError
 from nats_streaming.nats.embedded_options import bracketed
 from nats_streaming.nats.server_process import reachable
 from nats_streaming.server.banner import starting_lines
+from nats_streaming.server.log_lines import NATS_SERVER_LOGGER
 from nats_streaming.server.log_routing import logging_to
 from nats_streaming.server.monitoring_port import is_monitoring_on, monitoring_host
 from nats_streaming.server.nats_side import NatsSide
@@ -341,6 +342,8 @@ class StreamingServer:
 
 
 def _say_why(error: StreamingError) -> None:
-    """Log why a start failed; what nats-server says stands for itself."""
-    prefix = "" if isinstance(error, NatsServerError) else "Failed to start: "
-    _log.critical("%s%s", prefix, error)
+    """Log why a start failed; what nats-server says stands for itself, as its own line."""
+    if isinstance(error, NatsServerError):
+        logging.getLogger(NATS_SERVER_LOGGER).critical("%s", error)
+    else:
+        _log.critical("Failed to start: %s", error)
