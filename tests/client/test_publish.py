@@ -50,6 +50,20 @@ async def test_a_refused_message_raises_with_its_guid_and_the_servers_text(url: 
         assert caught.value.channel == name.upper()
 
 
+async def test_what_can_be_published(ours: str, name: str) -> None:
+    async with connect("test-cluster", name, servers=ours) as stan:
+        mutable = bytearray(b"12")
+        pending = await stan.publish_async(name, mutable)
+        mutable[0] = 0
+        await pending
+        await stan.publish(name, memoryview(b"345")[1:])
+        for wrong in ("text", 5, None):
+            with pytest.raises(TypeError, match="bytes, bytearray or memoryview"):
+                await stan.publish(name, wrong)  # type: ignore[arg-type]
+        sub = await stan.subscribe(name, start="first")
+        assert [(await anext(sub)).data for _ in range(2)] == [b"12", b"45"]
+
+
 @pytest.mark.parametrize("channel", ["", ".a", "a.", "a..b", "a/b", "a.*", "a.>", "a b", "a\r\nPUB b 0\r\n"])
 async def test_a_channel_name_that_cannot_be_is_refused_here(ours: str, name: str, channel: str) -> None:
     async with connect("test-cluster", name, servers=ours) as stan:

@@ -247,6 +247,23 @@ async def test_draining_finishes_what_is_here(url: str, name: str) -> None:
         assert sorted(set(await sequences(sub, 20 - len(done)))) == list(range(len(done) + 1, 21))
 
 
+async def test_draining_after_a_break_and_after_a_failed_callback_does_not_wait_for_ever(ours: str, name: str) -> None:
+    errors: list[Exception] = []
+    async with connect("test-cluster", name, servers=ours, on_error=errors.append) as stan:
+        await filled(stan, name, 1)
+        sub = await stan.subscribe(name, start="first", durable="d")
+        async for _ in sub:
+            break
+        await sub.drain()
+        sub = await stan.subscribe(name, durable="d")
+        assert (await anext(sub)).redelivered
+        await sub.close()
+        sub = await stan.subscribe(name, lambda _message: 1 // 0, durable="d")
+        while not errors:
+            await asyncio.sleep(0.001)
+        await sub.drain()
+
+
 async def test_draining_the_client_closes_it(ours: str, name: str) -> None:
     done: list[int] = []
     stan = await connect("test-cluster", name, servers=ours)

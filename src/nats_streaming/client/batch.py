@@ -6,7 +6,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 
-from nats_streaming.client.publisher import PendingPublish
+from nats_streaming.client.publisher import Data, PendingPublish
 from nats_streaming.errors import PublishError
 
 ERRORS_MAX = 1_000
@@ -14,9 +14,9 @@ ERRORS_MAX = 1_000
 
 
 async def publish_many(
-    publish: Callable[[str, bytes], Awaitable[PendingPublish]],
+    publish: Callable[[str, Data], Awaitable[PendingPublish]],
     channel: str,
-    messages: Iterable[bytes] | AsyncIterable[bytes],
+    messages: Iterable[Data] | AsyncIterable[Data],
 ) -> int:
     """What `Client.publish_many` does."""
     sent: deque[PendingPublish] = deque()
@@ -48,7 +48,7 @@ async def publish_many(
     return stored
 
 
-async def _each(messages: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+async def _each(messages: Iterable[Data] | AsyncIterable[Data]) -> AsyncIterator[Data]:
     if isinstance(messages, AsyncIterable):
         async for data in messages:
             yield data

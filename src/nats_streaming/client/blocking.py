@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from nats_streaming.client.client import Client
 from nats_streaming.client.connecting import connect as connect_async
 from nats_streaming.client.message import Message as AsyncMessage
-from nats_streaming.client.publisher import PendingPublish, PublishAck
+from nats_streaming.client.publisher import Data, PendingPublish, PublishAck
 from nats_streaming.client.start_position import Start
 from nats_streaming.client.subscription import Subscription as AsyncSubscription
+from nats_streaming.errors import ConnectionClosed
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -74,7 +75,7 @@ class BlockingClient:
         self.async_client = client
         self._runner = runner
 
-    def publish(self, channel: str, data: bytes, timeout: float | None = None) -> PublishAck:
+    def publish(self, channel: str, data: Data, timeout: float | None = None) -> PublishAck:
         """Publish and wait until the server has stored the message.
 
         Args:
@@ -86,11 +87,11 @@ class BlockingClient:
         """
         return self._runner.run(self.async_client.publish(channel, data), timeout)
 
-    def publish_async(self, channel: str, data: bytes) -> Pending:
+    def publish_async(self, channel: str, data: Data) -> Pending:
         """Publish, waiting only while the window is full."""
         return Pending(self._runner, self._runner.run(self.async_client.publish_async(channel, data)))
 
-    def publish_many(self, channel: str, messages: Iterable[bytes]) -> int:
+    def publish_many(self, channel: str, messages: Iterable[Data]) -> int:
         """Publish everything in order, and wait until all is stored. `messages` is read in this thread.
 
         Returns:
@@ -295,7 +296,10 @@ class BlockingSubscription:
             try:
                 message = self._here.popleft()
             except IndexError:
-                if not self._runner.is_running or not self._runner.run(self._take(), timeout):
+                try:
+                    if not self._runner.run(self._take(), timeout):
+                        return None
+                except ConnectionClosed:
                     return None
                 continue
             if not self._manual_acks:
@@ -364,26 +368,29 @@ class _Runner:
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
+        self._lock = threading.Lock()  # nothing is handed to the loop behind its end
+        self._is_stopping = False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     @property
     def is_running(self) -> bool:
-        return self._thread.is_alive()
+        return not self._is_stopping
 
     def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         """Run `work` in the loop and wait; interrupted or timed out, it is cancelled."""
         if threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError("called from a callback of connect(), which runs in the client's own thread")
-        if not self.is_running:
-            work.close()
-            from nats_streaming.errors import ConnectionClosed
-
-            raise ConnectionClosed("the connection was closed")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._lock:
+            if self._is_stopping:
+                work.close()
+                raise ConnectionClosed("the connection was closed")
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result(timeout)
+        except concurrent.futures.CancelledError:
+            raise ConnectionClosed("the connection was closed meanwhile") from None
         except concurrent.futures.TimeoutError:
             if future.done():
                 raise  # the work's own
@@ -394,12 +401,18 @@ class _Runner:
             raise
 
     def call(self, function: Callable[[], None]) -> None:
-        """Call `function` in the loop, soon."""
-        self._loop.call_soon_threadsafe(function)
+        """Call `function` in the loop, soon; not behind its end."""
+        with self._lock:
+            if not self._is_stopping:
+                self._loop.call_soon_threadsafe(function)
 
     def stop(self) -> None:
         """End the thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        with self._lock:
+            if self._is_stopping:
+                return
+            self._is_stopping = True
+            self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
     def _work(self) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from datetime import timedelta
 
 from nats_streaming.client.callbacks import Callbacks
 from nats_streaming.client.link import ClientLink
 from nats_streaming.client.message import Message
 from nats_streaming.client.options import ClientOptions, at_least
-from nats_streaming.client.publisher import PendingPublish, PublishAck, Publisher
+from nats_streaming.client.publisher import Data, PendingPublish, PublishAck, Publisher
 from nats_streaming.client.session import Session, Unregistered
 from nats_streaming.client.start_position import Start, check_start, timedelta_ns
 from nats_streaming.client.subscription import SubscribeOptions, Subscription, run_callback
@@ -80,7 +80,7 @@ class Client:
 
     # Publishing.
 
-    async def publish(self, channel: str, data: bytes) -> PublishAck:
+    async def publish(self, channel: str, data: Data) -> PublishAck:
         """Publish and wait until the server has stored the message.
 
         Cancelled while it waits, the message may be stored or not.
@@ -91,7 +91,7 @@ class Client:
         """
         return await (await self._publisher.publish(channel, data))
 
-    async def publish_async(self, channel: str, data: bytes) -> PendingPublish:
+    async def publish_async(self, channel: str, data: Data) -> PendingPublish:
         """Publish and return at once, or when fewer than `max_pub_acks_inflight` are unacknowledged.
 
         Returns:
@@ -103,7 +103,7 @@ class Client:
         """
         return await self._publisher.publish(channel, data)
 
-    async def publish_many(self, channel: str, messages: Iterable[bytes] | AsyncIterable[bytes]) -> int:
+    async def publish_many(self, channel: str, messages: Iterable[Data] | AsyncIterable[Data]) -> int:
         """Publish everything in `messages`, in order and pipelined, and wait until all is stored.
 
         Memory stays flat however many there are.
@@ -135,7 +135,7 @@ class Client:
     async def subscribe(
         self,
         channel: str,
-        callback: Callable[[Message], Awaitable[None] | None] | None = None,
+        callback: Callable[[Message], object] | None = None,
         *,
         start: Start = "new",
         durable: str = "",
@@ -148,7 +148,7 @@ class Client:
 
         Args:
             channel: its name.
-            callback: called with each message, awaited if it is a coroutine function; None to iterate instead.
+            callback: called with each message; what it returns is awaited if it can be. None to iterate instead.
             start: where to begin: "new", "first", "last", `Sequence(17)`, a datetime with time zone, a timedelta back
                 from now, or `AtTime` and `Since` in nanoseconds. A durable that is there already goes on where it was.
             durable: name under which the server keeps the place.

@@ -39,7 +39,7 @@ class Intake:
         self._is_queue = is_queue
         self._stored = StoredMessage()
         self._held: dict[int, Message] = {}
-        self._left: dict[int, int] = {}  # sequence -> time of what had no room, until it comes again
+        self._left: dict[int, int] = {}  # sequence -> time of what is left to the server, until it comes again
         self._last_sequence = 0  # the highest that came, with its time
         self._last_time_ns = 0
         self._taken_sequence = 0  # the highest that was taken, with its time
@@ -125,6 +125,13 @@ class Intake:
             self.waiting.remove(held)
         del self._held[message.sequence]
         return True
+
+    def leave(self, message: Message) -> None:
+        """The user gave it up without an ack: it is the server's, which sends it again."""
+        if self._held.get(message.sequence) is message:
+            del self._held[message.sequence]
+            if not self._is_queue:
+                self._left[message.sequence] = message.time_ns
 
     def rewind(self) -> tuple[int, int] | None:
         """Forget what waits, since the server sends it again after a resume.

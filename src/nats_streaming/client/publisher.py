@@ -17,6 +17,9 @@ from nats_streaming.protocol.client_messages import PublishAckMessage, encode_pu
 from nats_streaming.protocol.stan_messages import length_field
 from nats_streaming.protocol.subjects import is_channel_name
 
+Data = bytes | bytearray | memoryview
+"""What can be published; what is not bytes is copied at once."""
+
 ROUTES_MAX = 10_000
 """Channels whose frame heads are kept ready."""
 
@@ -164,15 +167,18 @@ class Publisher:
         """Publishes without ack."""
         return len(self._pending)
 
-    async def publish(self, channel: str, data: bytes) -> PendingPublish:
+    async def publish(self, channel: str, data: Data) -> PendingPublish:
         """Send a message, waiting only while the window is full, the link is congested or the session is down.
 
         Raises:
             PublishError: the channel name or the size is not allowed.
+            TypeError: `data` is no bytes.
             ConnectionLost, ConnectionClosed: nothing can be sent any more.
         """
         if channel not in self._routes:
             self._check_channel(channel)
+        if type(data) is not bytes:
+            data = _bytes(data)
         if self._count % TURN_MESSAGES == 0:
             await asyncio.sleep(0)
         if not self._is_open or self._waiters or not self._has_room():
@@ -384,6 +390,12 @@ class Publisher:
             self._on_suspect(f"no ack for {overdue[0][2]:.1f} s")
         if self._is_open and self._pending:
             self._start_timer()
+
+
+def _bytes(data: Data) -> bytes:
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(f"data: bytes, bytearray or memoryview, not {type(data).__name__}")
+    return bytes(data)
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

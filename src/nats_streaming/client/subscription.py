@@ -7,7 +7,8 @@ server, which sends it again, since nobody acknowledged it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import inspect
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -108,6 +109,7 @@ class Subscription:
         self._acks_to_send: list[int] = []
         self._state_lost = False
         self._taken: Message | None = None
+        self._taker: asyncio.Task[object] | None = None
         self._taken_count = 0
         self._arrived = asyncio.Event()
         self._all_acked = asyncio.Event()
@@ -158,6 +160,7 @@ class Subscription:
         message = self._intake.take()
         if not self.options.manual_acks:
             self._taken = message
+            self._taker = asyncio.current_task()
         return message
 
     async def ack(self, message: Message) -> None:
@@ -189,13 +192,14 @@ class Subscription:
             self._acks_to_send.append(message.sequence)
         else:
             self._owner.link.publish_ack(self._ack_address, self._subject_field, message.sequence)
-        if self._is_draining and not self._intake.held_count:
-            self._all_acked.set()
+        self._check_drained()
 
     def leave_unacked(self, message: Message) -> None:
         """With automatic acks: `message`, taken last, was not processed, and the server is to send it again."""
         if self._taken is message:
             self._taken = None
+            self._intake.leave(message)
+            self._check_drained()
 
     # Ending.
 
@@ -225,8 +229,10 @@ class Subscription:
         """
         self._is_draining = True
         self._arrived.set()
-        if self._intake.held_count:
-            await self._all_acked.wait()
+        if self._taken is not None and self._taker is asyncio.current_task():
+            self.leave_unacked(self._taken)  # its loop was left, so nobody will ask for the next one
+        self._check_drained()
+        await self._all_acked.wait()
         await self.close()
 
     async def __aenter__(self) -> Subscription:
@@ -254,6 +260,10 @@ class Subscription:
         self._arrived.set()
         self._all_acked.set()
         self._owner.forget(self)
+
+    def _check_drained(self) -> None:
+        if self._is_draining and not self._intake.held_count:
+            self._all_acked.set()
 
     async def _leave(self, subject: bytes) -> None:
         if self._has_ended:
@@ -381,7 +391,7 @@ class Subscription:
 
 async def run_callback(
     subscription: Subscription,
-    callback: Callable[[Message], Awaitable[None] | None],
+    callback: Callable[[Message], object],
     report: Callable[[Exception], None],
 ) -> None:
     """Hand every message to `callback`, one after the other, until the subscription ends.
@@ -394,7 +404,7 @@ async def run_callback(
             return
         try:
             outcome = callback(message)
-            if outcome is not None:
+            if outcome is not None and inspect.isawaitable(outcome):
                 await outcome
         except Exception as error:  # noqa: BLE001 - it is the user's, who gets it back
             subscription.leave_unacked(message)
