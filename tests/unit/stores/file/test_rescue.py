@@ -24,6 +24,7 @@ from nats_streaming.stores.batch import (
     SubscriptionRemoved,
     Trimmed,
 )
+from nats_streaming.stores.file.inspection import inspect_store
 from nats_streaming.stores.file.root_files import RootFiles
 from nats_streaming.stores.file.store import FileStore
 from nats_streaming.stores.state import StoreState
@@ -258,3 +259,14 @@ def test_a_crash_of_the_rescue_changes_nothing(tmp_path: Path, calls: int) -> No
     asyncio.run(interrupted())
     found = asyncio.run(recovered(tmp_path, nothing))
     assert found == safe(5) | {6: b"ours 4", 7: b"ours 5", 8: b"ours 6"}
+
+
+def test_an_inspection_says_what_a_start_would_do_and_does_nothing(tmp_path: Path) -> None:
+    asyncio.run(crash(tmp_path, before(3), [ours(4, 5)]))
+    go_opens(tmp_path, lambda root: go_writes(root.create_channel(CHANNEL), 4, 4))
+    before_it = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    inspection = inspect_store(str(tmp_path))
+    assert [(channel.last, channel.messages) for channel in inspection.channels] == [(6, 6)]
+    assert any("Go server has opened this directory" in finding.text for finding in inspection.findings)
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != ".rootdir.lck"}
+    assert after == before_it
