@@ -91,16 +91,15 @@ def read_command_line(arguments: list[str]) -> CommandLine:
         return CommandLine(action, options)
     if signal := _last(given, SIGNAL):
         return CommandLine(SEND_SIGNAL, options, str(signal))
-    _refuse_clustering(given, None)
     config, stan_config = str(_last(given, CONFIG) or ""), str(_last(given, STAN_CONFIG) or "")
     loaded: LoadedConfig | None = None
     if config or stan_config:
         from nats_streaming.server.config import load_config
 
         loaded = load_config(config, stan_config, options)
-        _refuse_clustering(given, loaded)
     elif action == TEST_CONFIG:
         raise ConfigError("must specify [-c, --config] option to check configuration file syntax", option="t")
+    _refuse_clustering(given, loaded)
     apply(given, options, frozenset() if loaded is None else _kept(loaded.findings.targets, only_streaming=not config))
     _refuse_what_is_to_come(given, loaded)
     _check_combinations(given, options, loaded)
