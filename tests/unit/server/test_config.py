@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nats_streaming.errors import ConfigError
+from nats_streaming.server import streaming_config
 from nats_streaming.server.config import reread_nats_text
 from nats_streaming.server.flags import TEST_CONFIG, read_command_line
 from nats_streaming.server.nats_side import embedded_options
@@ -122,7 +123,11 @@ class TestNatsPart:
 
 
 class TestRefusals:
-    def test_what_is_to_come_is_named_with_its_place(self) -> None:
+    def test_what_is_to_come_is_named_with_its_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        key = streaming_config._KEYS["partitioning"]
+        monkeypatch.setitem(
+            streaming_config._KEYS, "partitioning", key._replace(flag=key.flag._replace(available=False))
+        )
         with pytest.raises(ConfigError, match=r"^not available in this version yet: f\.conf:1:13: partitioning$"):
             options("streaming { partitioning: true }")
         assert options("streaming { partitioning: false }").partitioning is False
