@@ -76,20 +76,3 @@ def test_flags_keep_winning(start: Start, tmp_path: Path) -> None:
     server.wait_for_log("Reloaded: max_payload", since=before)
     assert "Reloaded: debug" not in server.log()[before:]
     assert "uthorization Violation" not in server.log()
-
-
-@pytest.mark.operations(27)
-def test_without_a_file_there_is_nothing_to_read(start: Start) -> None:
-    server = start()
-    reload(server)
-    server.wait_for_log(r"\[ERR\] STREAM: Reload: can only reload config when a file is provided using -c or --config")
-
-
-@pytest.mark.operations(27)
-def test_with_an_external_nats(start: Start, tmp_path: Path) -> None:
-    file = tmp_path / "stan.conf"
-    embedding = start()
-    file.write_text(f"streaming {{ cid: other, ns: 'nats://127.0.0.1:{embedding.port}' }}\n")
-    server = start("-c", str(file), external=True)
-    reload(server)
-    server.wait_for_log(r"\[WRN\] STREAM: Reload supported only for embedded NATS Server's configuration")
