@@ -63,6 +63,8 @@ def _rescue(
         rescue.take(records)
     if not journal.last:
         return []
+    if state is not None:
+        root.settle(state)  # sequences at the end that are holes count as used
     rescued = encode_batch(rescue.records())
     for path in journal.supersede(rescued):
         text = "Journal: a Go server has opened this directory since the last run ended without being closed."

@@ -156,6 +156,13 @@ def test_a_go_server_that_only_looked_leaves_the_sequences(tmp_path: Path, caplo
     assert "3 messages that only the journal had are stored" in caplog.text
 
 
+def test_holes_at_the_end_are_no_fork(tmp_path: Path) -> None:
+    with_holes = Messages(CHANNEL, segment_of(1, [payload(1), payload(2), None, None]), 1, 4)
+    asyncio.run(crash(tmp_path, [ServerPut(SERVER), with_holes], [ours(5, 6)]))
+    go_opens(tmp_path, lambda root: None)
+    assert asyncio.run(recovered(tmp_path, nothing)) == safe(2) | {5: b"ours 5", 6: b"ours 6"}
+
+
 def test_what_was_in_the_files_already_is_not_stored_twice(tmp_path: Path) -> None:
     """The channel files had half of the journal when the crash came, and the Go server went on there."""
     asyncio.run(crash(tmp_path, before(3), [ours(4, 7)]))
