@@ -21,7 +21,7 @@ BENCHES ?= $(filter-out bench/__init__.py bench/loadgen.py,$(wildcard bench/*.py
 # The sources as they are, and no bytecode beside them: nothing built ever lies in src/.
 PLAIN := PYTHONPATH=src PYTHONPYCACHEPREFIX=$(CURDIR)/build/pycache
 
-.PHONY: run setup test test-compiled test-plain check tidy operations cli interop faults sanitize bench docs ci clean
+.PHONY: run setup test test-compiled test-plain check tidy operations cli client interop faults sanitize bench docs ci clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/nats-streaming-server $(ARGS)
@@ -44,7 +44,7 @@ check: $(VENV)/equipped
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest --quiet tests/tidy
 
-tidy operations cli interop faults: $(VENV)/equipped
+tidy operations cli client interop faults: $(VENV)/equipped
 	$(BIN)/python -m pytest tests/$@ $(PYTEST_ARGS)
 
 # The compiled modules with gcc's address sanitizer, which ends the run at the first byte that is not theirs. Built from a

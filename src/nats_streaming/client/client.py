@@ -290,6 +290,7 @@ class Client:
         if self._error is not None:
             return
         self._error = error
+        self.session.fail_requests(str(error))
         self._publisher.end(error)
         for subscription in list(self._subscriptions):
             subscription.end(error if isinstance(error, ConnectionLost) else None)

@@ -268,9 +268,7 @@ class Subscription:
     async def _leave(self, subject: bytes) -> None:
         if self._has_ended:
             return
-        request = UnsubscribeRequest(
-            client_id=self._owner.session.client_id, subject=self.channel.encode(), durable_name=b""
-        )
+        request = UnsubscribeRequest(client_id=self._owner.session.client_id, subject=self.channel.encode())
         try:
             await self._owner.wait_until_ready(self._owner.request_timeout_s)
             self.is_leaving = True  # a resume from now on does not make it again, and so ends it
@@ -295,6 +293,7 @@ class Subscription:
         owner = self._owner
         owner.link.unsubscribe(self._number)
         start = self._next_start()
+        self._check_drained()
         position = start_position(start, self._clock.wall_ns(), self._waited_ns())
         asked_at_ns = self._clock.monotonic_ns()
         self._inbox = owner.session.new_inbox()
@@ -357,7 +356,9 @@ class Subscription:
         sequence, time_ns = point
         if not self._state_lost:
             return Sequence(sequence)
-        # The channel may have begun anew, with sequences below ours: only its times tell what we have not seen.
+        # The channel may have begun anew, with sequences below ours: only its times tell what we have not seen, and an
+        # ack from before could be for a message that nobody has processed.
+        self._acks_to_send.clear()
         self._intake.skip_processed(sequence, time_ns)
         return AtTime(time_ns - CLOCK_MARGIN_NS)
 
