@@ -51,7 +51,7 @@ NOT_HERE: dict[str, dict[int, str]] = {
         101: "the part about a recorded cluster ID that differs",
     },
     "needs a configuration file": {
-        103: "partitioning exists in the file only",
+        103: "partitioning exists in the file only; held by tests/operations/test_partitioning.py",
     },
     "needs a store that fails on command; held by tests/unit/streaming/test_engine_store_failures.py": {
         51: "a store failure on subscribe leaves nothing behind",

@@ -412,3 +412,35 @@ async def test_embedded_servers_with_routes(tmp_path: Path, start: Callable[...,
                 pass  # what was sent in the last tenth of a second before the kill comes again
     finally:
         second.close()
+
+
+async def test_an_sql_store(nats: NatsServer, tmp_path: Path) -> None:
+    """The lock is a row: a member that hung while another took it ends before it acks anything."""
+    source = ("-st", "SQL", "-sql_driver", "sqlite", "-sql_source", str(tmp_path / "store.sqlite"))
+    members = [ServerProcess("-ns", nats.url, *source, "-ft_group", GROUP, external=True) for _ in range(3)]
+    first, second, third = members
+    try:
+        first.start()
+        second.start(until=STANDBY)
+        async with stan_client(nats.port, "a-client") as client:
+            durable = await client.subscribe("foo", durable="dur", start=StartPosition.FIRST, ack_wait=1)
+            await client.publish_many("foo", [b"one", b"two"])
+            os.kill(first.pid, signal.SIGSTOP)
+            try:
+                await logged(second, READY, 20.0)
+            finally:
+                os.kill(first.pid, signal.SIGCONT)
+            assert await ended(first) == 2
+            assert "lost store lock" in first.log()
+            third.start(until=STANDBY)
+            await client.publish("foo", b"three")
+            second.kill()
+            await logged(third, READY, 20.0)
+            received: dict[int, bytes] = {}
+            while len(received) < 3:
+                delivery = await durable.next()
+                received[delivery.sequence] = delivery.data
+            assert received == {1: b"one", 2: b"two", 3: b"three"}
+    finally:
+        for server in members:
+            server.close()

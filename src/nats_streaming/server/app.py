@@ -6,6 +6,7 @@ import asyncio
 import faulthandler
 import gc
 import logging
+import os
 import sys
 from typing import Any
 
@@ -43,9 +44,13 @@ def run(options: Options) -> int:
         # The nats-server starts while we import the rest.
         server.spawn()
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            return runner.run(_serve(server, signals, manager))
+            status = runner.run(_serve(server, signals, manager))
     except StreamingError:
         return EXIT_FAILED  # the log says why
+    if server.is_fenced:
+        logging.shutdown()
+        os._exit(status)  # a thread that hangs in a store which may be another's must not keep us
+    return status
 
 
 async def _serve(server: StreamingServer, signals: ProcessSignals, manager: ServiceManager) -> int:

@@ -76,7 +76,7 @@ class GroupMember:
         self._heard = asyncio.Event()
         self._heartbeat_s = _jittered_s(FT_HEARTBEAT_INTERVAL_NS)
         self._missed_s = _jittered_s(FT_MISSED_HEARTBEAT_NS)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._task: asyncio.Task[None] | None = None
 
     def join(self) -> None:
         """Listen to the group.
@@ -118,21 +118,14 @@ class GroupMember:
     def begin_heartbeats(self) -> None:
         """The store is ours: tell the group from now on, and watch that it stays ours."""
         self._activated_ns = self._clock.wall_ns()
-        loop = asyncio.get_running_loop()
-        for name, task in (("ft: heartbeats", self._send_heartbeats()), ("ft: lock", self._watch_lock())):
-            self._tasks.append(loop.create_task(task, name=name))
-            self._tasks[-1].add_done_callback(self._on_task_end)
+        self._task = asyncio.get_running_loop().create_task(self._claim(self._activated_ns), name="ft: heartbeats")
+        self._task.add_done_callback(self._on_task_end)
 
-    def _on_task_end(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("bug: %s ended in an error", task.get_name(), exc_info=error)
-            # Nobody watches the lock any more.
-            self._abort(f"{task.get_name()} ended in an error: {error!r}")
-
-    async def _send_heartbeats(self) -> None:
-        assert self._activated_ns is not None
-        payload = encode_heartbeat(self._server_id, self._activated_ns)
+    async def _claim(self, activated_ns: int) -> None:
+        """Each heartbeat follows a look at the lock: who has lost it while it hung must not scare its successor."""
+        payload = encode_heartbeat(self._server_id, activated_ns)
         back_off = LogBackOff()
+        failures = 0
         while True:
             try:
                 self._link.publish(self._subject, payload)
@@ -142,11 +135,6 @@ class GroupMember:
                     _log.error("Unable to send FT heartbeat: %s", error)
             else:
                 back_off.reset()
-            await asyncio.sleep(self._heartbeat_s)
-
-    async def _watch_lock(self) -> None:
-        failures = 0
-        while True:
             await asyncio.sleep(self._heartbeat_s)
             try:
                 is_ours = await self._store.try_lock()
@@ -159,6 +147,12 @@ class GroupMember:
             if not is_ours:
                 self._abort(LOST_LOCK)
                 return
+
+    def _on_task_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("bug: %s ended in an error", task.get_name(), exc_info=error)
+            # Nobody watches the lock any more.
+            self._abort(f"{task.get_name()} ended in an error: {error!r}")
 
     def _on_heartbeat(self, payload: bytes, _reply: bytes) -> None:
         heartbeat = decode_heartbeat(payload)
@@ -184,11 +178,9 @@ class GroupMember:
     async def stop(self) -> None:
         """Say and watch nothing any more; the lock is the store's. Idempotent."""
         self._aborted = True
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
 
 
 def _jittered_s(interval_ns: int) -> float:

@@ -264,6 +264,11 @@ class StreamingServer:
         """Why a server that had started has failed, "" if it has not."""
         return self._failure.result().text if self._failure is not None and self._failure.done() else ""
 
+    @property
+    def is_fenced(self) -> bool:
+        """Whether it has failed because its store may be another server's."""
+        return self._failure is not None and self._failure.done() and self._failure.result().fenced
+
     def _on_bug(self, text: str) -> None:
         self._fail(Failure(text, EXIT_ABORTED))
 
@@ -323,12 +328,11 @@ class StreamingServer:
     async def _stop_serving(self) -> None:
         from nats_streaming.stores.api import abandon
 
-        is_fenced = self._failure is not None and self._failure.done() and self._failure.result().fenced
-        if self.store is not None and is_fenced:
+        if self.store is not None and self.is_fenced:
             abandon(self.store)
         elif self.service is not None:
             await self.service.stop()
-        if self.store is not None and not is_fenced:
+        if self.store is not None and not self.is_fenced:
             await self.store.close()
         if self.service is not None:
             await self.service.disconnect()

@@ -137,7 +137,7 @@ async def test_an_error_of_ours_aborts() -> None:
     async with asyncio.timeout(10):
         while not aborted:
             await asyncio.sleep(0.001)
-    assert aborted == ["ft: lock ended in an error: ZeroDivisionError()"]
+    assert aborted == ["ft: heartbeats ended in an error: ZeroDivisionError()"]
     await active.stop()
 
 

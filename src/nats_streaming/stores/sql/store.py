@@ -78,6 +78,7 @@ class SqlStore:
         self._prepared = False
         self._purges: list[int] = []
         self._purging: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._closed = False
 
     @property
@@ -221,6 +222,8 @@ class SqlStore:
         """Write nothing more; another server may be the one now."""
         self._closed = True
         self._lock.held = False
+        # What is under way is rolled back; the threads of SQLite's connections would keep the process from ending.
+        self._closing = asyncio.get_running_loop().create_task(self._database.close(), name="SQL store: close")
 
 
 class _Commit:
