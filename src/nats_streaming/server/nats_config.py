@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from nats_streaming import literals
 from nats_streaming.errors import ConfigError
 from nats_streaming.nats.config.values import Place, Setting, Settings, put
 from nats_streaming.nats.config.writer import WrittenConfig, write_config
@@ -140,7 +141,7 @@ def _address(name: str, setting: Setting) -> tuple[str, int]:
     if isinstance(value, str):
         try:
             host, port = split_host_port(value)
-            return host, int(port)
+            return host, literals.parse_int(port)
         except (ConfigError, ValueError):
             pass
     raise setting.place.error(f'{name} must be a port, or an address with a port like "127.0.0.1:4222"', name)
