@@ -21,7 +21,7 @@ _FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 _BASES: Final = {"0x": 16, "0o": 8, "0b": 2}
 _DIGITS: Final = "0123456789abcdef"
 
-_UNITS_NS: Final = {
+DURATION_UNITS_NS: Final = {
     "ns": 1,
     "us": NS_PER_US,
     "µs": NS_PER_US,  # U+00B5 micro sign
@@ -86,7 +86,7 @@ def parse_duration(text: str) -> int:
         end = 0
         while end < len(left) and left[end] != "." and left[end] not in "0123456789":
             end += 1
-        unit_ns = _UNITS_NS.get(left[:end])
+        unit_ns = DURATION_UNITS_NS.get(left[:end])
         if unit_ns is None:
             raise ValueError(PARSE_ERROR)
         left = left[end:]

@@ -135,6 +135,14 @@ class TestWrongFiles:
         err = refusal("-c", file, "-p", "-1")
         assert re.search(rf"{re.escape(str(tmp_path))}/accounts\.conf:2:7: unknown field", err), err
 
+    @pytest.mark.operations(17)
+    def test_everything_that_nats_finds_wrong_has_a_line_of_its_own(self, write: Callable[..., str]) -> None:
+        file = write("websocket { foo: 1 }\nmqtt { bar: 2 }\n")
+        lines = [
+            line.partition("[FTL] ")[2] for line in refusal("-c", file, "-p", "-1").splitlines() if "[FTL]" in line
+        ]
+        assert sorted(lines) == [f'{file}:1:13: unknown field "foo"', f'{file}:2:8: unknown field "bar"']
+
     @pytest.mark.operations(8, 18)
     def test_clustered_mode_is_refused_by_name(self, start: Start, write: Callable[..., str]) -> None:
         file = write("streaming {\n cluster { node_id: a, peers: [a, b, c] } }")

@@ -18,7 +18,6 @@ _KINDS: Final = {STRING: "string", DURATION: "string", BOOL: "bool", INT: "int64
 """Kind of a flag to the kind of a value in the file, as the original names it."""
 
 _DURATION_PART: Final = re.compile(r"(?:\d+\.?\d*|\.\d+)([^\d.]*)", re.ASCII)
-_DURATION_UNITS: Final = ("ns", "us", "µs", "μs", "ms", "s", "m", "h")
 
 _HINTS: Final = {
     STRING: "write text, in quotes if it looks like anything else",
@@ -156,7 +155,7 @@ def _duration_error(text: str, reason: str) -> str:
     while reason == literals.PARSE_ERROR and (match := _DURATION_PART.match(text, position)) is not None:
         if not match[1]:
             return f"time: missing unit in duration {quoted(text)}"
-        if match[1] not in _DURATION_UNITS:
+        if match[1] not in literals.DURATION_UNITS_NS:
             return f"time: unknown unit {quoted(match[1])} in duration {quoted(text)}"
         position = match.end()
     return f"time: invalid duration {quoted(text)}"

@@ -348,6 +348,7 @@ class StreamingServer:
 def _say_why(error: StreamingError) -> None:
     """Log why a start failed; what nats-server says stands for itself, as its own line."""
     if isinstance(error, NatsServerError):
-        logging.getLogger(NATS_SERVER_LOGGER).critical("%s", error)
+        for line in str(error).splitlines():  # one for each thing that is wrong with its configuration
+            logging.getLogger(NATS_SERVER_LOGGER).critical("%s", line)
     else:
         _log.critical("Failed to start: %s", error)
