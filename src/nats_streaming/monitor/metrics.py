@@ -36,6 +36,19 @@ _CHANNEL: Final = ["server_id", "server_role", "channel"]
 _SUBSCRIPTION: Final = [
     *_CHANNEL, "client_id", "inbox", "queue_name", "is_durable", "is_offline", "durable_name",
 ]  # fmt: skip
+_CHANNEL_METRICS: Final = (
+    ("bytes_total", "Bytes stored in the channel"),
+    ("msgs_total", "Messages stored in the channel"),
+    ("last_seq", "Sequence of the last message"),
+)
+_SUBSCRIPTION_METRICS: Final = (
+    ("last_sent", "Highest sequence sent to the subscription"),
+    ("pending_count", "Messages sent and not acked"),
+    ("max_inflight", "Limit of messages sent and not acked"),
+)
+
+_Row = tuple[tuple[str, ...], tuple[int, ...]]
+"""Values of the labels, and a value for each metric."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -179,23 +192,9 @@ class MetricsPage:
     async def _write_channels(
         self, output: Output, source: Source, channels: Sequence[Handle], common: list[str]
     ) -> None:
-        bytes_, messages, last = (
-            GaugeMetricFamily(f"nss_chan_{name}", text, labels=_CHANNEL)
-            for name, text in (
-                ("bytes_total", "Bytes stored in the channel"),
-                ("msgs_total", "Messages stored in the channel"),
-                ("last_seq", "Sequence of the last message"),
-            )
-        )
-        last_sent, pending, max_in_flight = (
-            GaugeMetricFamily(f"nss_chan_subs_{name}", text, labels=_SUBSCRIPTION)
-            for name, text in (
-                ("last_sent", "Highest sequence sent to the subscription"),
-                ("pending_count", "Messages sent and not acked"),
-                ("max_inflight", "Limit of messages sent and not acked"),
-            )
-        )
-        in_flight = stalled = all_subscriptions = shown = 0
+        channel_rows: list[_Row] = []
+        subscription_rows: list[_Row] = []
+        in_flight = stalled = all_subscriptions = 0
         for index, channel in enumerate(channels):
             handles = source.channel_subscriptions(channel)
             all_subscriptions += len(handles)
@@ -208,19 +207,15 @@ class MetricsPage:
             if index >= self._channels_max:
                 continue
             snapshot = source.channel_snapshot(channel)
-            labels = [*common, _label(snapshot.name)]
-            bytes_.add_metric(labels, snapshot.bytes)
-            messages.add_metric(labels, snapshot.messages)
-            last.add_metric(labels, snapshot.last)
-            for handle in handles[: self._subscriptions_max - shown]:
+            labels = (*common, _label(snapshot.name))
+            channel_rows.append((labels, (snapshot.bytes, snapshot.messages, snapshot.last)))
+            for handle in handles[: self._subscriptions_max - len(subscription_rows)]:
                 subscription = source.subscription_snapshot(handle)
-                own = [*labels, *_subscription_labels(subscription)]
-                last_sent.add_metric(own, subscription.last_sent)
-                pending.add_metric(own, subscription.in_flight)
-                max_in_flight.add_metric(own, subscription.max_in_flight)
-                shown += 1
+                values = (subscription.last_sent, subscription.in_flight, subscription.max_in_flight)
+                subscription_rows.append(((*labels, *_subscription_labels(subscription)), values))
                 await output.spend()
-        await _put(output, (bytes_, messages, last, last_sent, pending, max_in_flight))
+        await _put_families(output, "nss_chan", _CHANNEL, _CHANNEL_METRICS, channel_rows)
+        await _put_families(output, "nss_chan_subs", _SUBSCRIPTION, _SUBSCRIPTION_METRICS, subscription_rows)
         left_out = max(len(channels) - self._channels_max, 0)
         await _put(
             output,
@@ -231,7 +226,7 @@ class MetricsPage:
                 GaugeMetricFamily(
                     "nss_metrics_subscriptions_left_out",
                     "Subscriptions without series of their own",
-                    all_subscriptions - shown,
+                    all_subscriptions - len(subscription_rows),
                 ),
             ),
         )
@@ -252,19 +247,19 @@ def _info(server: ServerSnapshot, server_id: str) -> Metric:
     return metric
 
 
-def _subscription_labels(subscription: SubscriptionSnapshot) -> list[str]:
+def _subscription_labels(subscription: SubscriptionSnapshot) -> tuple[str, ...]:
     """As the exporter had them: a durable group's name comes apart."""
     queue_name, durable_name = subscription.queue_name, subscription.durable_name
     if subscription.is_durable and queue_name:
         durable_name, _, queue_name = queue_name.partition(b":")
-    return [
+    return (
         _label(subscription.client_id),
         _label(subscription.inbox),
         _label(queue_name),
         "true" if subscription.is_durable else "false",
         "true" if subscription.is_offline else "false",
         _label(durable_name),
-    ]
+    )
 
 
 def _label(value: bytes) -> str:
@@ -286,14 +281,28 @@ class _Family:
 
 
 async def _put(output: Output, metrics: Iterable[Metric]) -> None:
-    """Write metrics, a step's worth of samples at a time."""
+    """Write metrics of few samples each."""
     for metric in metrics:
-        samples = metric.samples
-        for start in range(0, len(samples), STEP_COST):
-            metric.samples = samples[start : start + STEP_COST]
-            text = generate_latest(_Family(metric)).decode()
-            # Each text begins with two lines about the metric, which may stand there only once.
-            output.put(text.split("\n", 2)[2] if start else text)
+        output.put(generate_latest(_Family(metric)).decode())
+        await output.spend(len(metric.samples))
+
+
+async def _put_families(
+    output: Output, prefix: str, labels: Sequence[str], metrics: Sequence[tuple[str, str]], rows: Sequence[_Row]
+) -> None:
+    """Write metrics of any number of samples, a step's worth of them at a time.
+
+    Args:
+        metrics: name and description of each, in the order of the values in `rows`.
+    """
+    for index, (name, text) in enumerate(metrics):
+        for start in range(0, len(rows), STEP_COST):
+            metric = GaugeMetricFamily(f"{prefix}_{name}", text, labels=labels)
+            for values, numbers in rows[start : start + STEP_COST]:
+                metric.add_metric(values, numbers[index])
+            written = generate_latest(_Family(metric)).decode()
+            # Each begins with two lines about the metric, which may stand there only once.
+            output.put(written.split("\n", 2)[2] if start else written)
             await output.spend(len(metric.samples))
 
 

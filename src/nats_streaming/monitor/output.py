@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
-STEP_COST: Final = 200
-"""Subscriptions, channels or clients that are written in one step: one or two milliseconds of work."""
+STEP_COST: Final = 100
+"""Subscriptions, channels or clients that are written in one step: about two milliseconds of work."""
 
-SUM_STEP: Final = 2000
+SUM_STEP: Final = 1000
 """Entries that are only summed up in one step."""
 
 T = TypeVar("T")

@@ -224,12 +224,16 @@ async def _put_client(out: Output, source: Source, client: Handle, indent: str, 
         ("subs_count", str(snapshot.subscription_count)),
     ]
     out.put(_open_object(fields, indent))
-    by_channel = source.client_subscriptions(client) if subscriptions else {}
+    by_channel: dict[bytes, list[Handle]] = {}
+    if subscriptions:
+        async for some in in_steps(source.client_subscriptions(client), SUM_STEP):
+            for handle in some:
+                by_channel.setdefault(source.subscription_channel(handle), []).append(handle)
     opening = f',\n{indent}{INDENT}"subscriptions": {{\n'
-    for name, handles in by_channel.items():
+    for name in sorted(by_channel):
         out.put(f"{opening}{indent}{INDENT * 2}{json_string(name)}: ")
         opening = ",\n"
-        await _put_subscriptions(out, source, handles, indent + INDENT * 2)
+        await _put_subscriptions(out, source, by_channel[name], indent + INDENT * 2)
     if by_channel:
         out.put(f"\n{indent}{INDENT}}}")
     out.put(f"\n{indent}}}")

@@ -180,8 +180,12 @@ class Source(Protocol):
 
     def client_snapshot(self, client: Handle) -> ClientSnapshot: ...
 
-    def client_subscriptions(self, client: Handle) -> dict[bytes, list[Handle]]:
-        """Its online subscriptions by channel, channels ordered by name."""
+    def client_subscriptions(self, client: Handle) -> list[Handle]:
+        """Its online subscriptions, in the order in which they came."""
+        ...
+
+    def subscription_channel(self, subscription: Handle) -> bytes:
+        """The name of its channel."""
         ...
 
     def subscription_snapshot(self, subscription: Handle) -> SubscriptionSnapshot: ...

@@ -115,12 +115,11 @@ class EngineSource:
     def client_snapshot(self, client: Client) -> ClientSnapshot:
         return ClientSnapshot(client.info.id, client.info.heartbeat_inbox, len(client.subscriptions))
 
-    def client_subscriptions(self, client: Client) -> dict[bytes, list[Subscription]]:
-        """See `monitor.snapshot.Source`."""
-        by_channel: dict[bytes, list[Subscription]] = {}
-        for subscription in client.subscriptions:
-            by_channel.setdefault(subscription.channel.name, []).append(subscription)
-        return {name: by_channel[name] for name in sorted(by_channel)}
+    def client_subscriptions(self, client: Client) -> list[Subscription]:
+        return list(client.subscriptions)
+
+    def subscription_channel(self, subscription: Subscription) -> bytes:
+        return subscription.channel.name
 
     def subscription_snapshot(self, subscription: Subscription) -> SubscriptionSnapshot:
         return SubscriptionSnapshot(

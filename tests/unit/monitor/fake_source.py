@@ -84,8 +84,11 @@ class FakeSource:
     def client_snapshot(self, client: bytes) -> ClientSnapshot:
         return ClientSnapshot(client, b"_INBOX.heartbeat", sum(map(self._count, self._names)))
 
-    def client_subscriptions(self, client: bytes) -> dict[bytes, list[tuple[bytes, int]]]:
-        return {name: self.channel_subscriptions(name) for name in self._names if self._count(name)}
+    def client_subscriptions(self, client: bytes) -> list[tuple[bytes, int]]:
+        return [handle for name in self._names for handle in self.channel_subscriptions(name)]
+
+    def subscription_channel(self, subscription: tuple[bytes, int]) -> bytes:
+        return subscription[0]
 
     def subscription_snapshot(self, subscription: tuple[bytes, int]) -> SubscriptionSnapshot:
         self._spend(1)
