@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from datetime import timedelta
+from typing import Any
 
 from nats_streaming.client.callbacks import Callbacks
 from nats_streaming.client.link import ClientLink
@@ -91,7 +92,7 @@ class Client:
         """
         return await (await self._publisher.publish(channel, data))
 
-    async def publish_async(self, channel: str, data: Data) -> PendingPublish:
+    def publish_async(self, channel: str, data: Data) -> Coroutine[Any, Any, PendingPublish]:
         """Publish and return at once, or when fewer than `max_pub_acks_inflight` are unacknowledged.
 
         Returns:
@@ -101,7 +102,7 @@ class Client:
             PublishError: the channel or the size is not allowed.
             ConnectionLost, ConnectionClosed: nothing can be sent any more.
         """
-        return await self._publisher.publish(channel, data)
+        return self._publisher.publish(channel, data)
 
     async def publish_many(self, channel: str, messages: Iterable[Data] | AsyncIterable[Data]) -> int:
         """Publish everything in `messages`, in order and pipelined, and wait until all is stored.

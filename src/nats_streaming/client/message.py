@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nats_streaming.client.start_position import ns_datetime
 
@@ -65,7 +66,7 @@ class Message:
         """The same as `time_ns`, under the protocol's name."""
         return self.time_ns
 
-    async def ack(self) -> None:
+    def ack(self) -> Coroutine[Any, Any, None]:
         """Tell the server that this message is processed. Acking twice does nothing.
 
         Waits while more acks wait to be sent than the connection's buffer takes. While the connection is being
@@ -74,7 +75,7 @@ class Message:
         Raises:
             SubscriptionClosed: nobody takes an ack for this subscription any more.
         """
-        await self.subscription.ack(self)
+        return self.subscription.ack(self)
 
     def ack_nowait(self) -> None:
         """As `ack`, without waiting, for callbacks that are plain functions."""

@@ -128,12 +128,6 @@ class Subscription:
     def __aiter__(self) -> AsyncIterator[Message]:
         return self
 
-    async def __anext__(self) -> Message:
-        message = await self.next()
-        if message is None:
-            raise StopAsyncIteration
-        return message
-
     async def next(self) -> Message | None:
         """Wait for the next message; None when this program closed the subscription.
 
@@ -143,6 +137,13 @@ class Subscription:
         Raises:
             ConnectionLost, SubscriptionError: the subscription ended for another reason.
         """
+        try:
+            return await self.__anext__()
+        except StopAsyncIteration:
+            return None
+
+    async def __anext__(self) -> Message:
+        """What `next` does, in one coroutine, since every message of a loop passes here."""
         if self._taken is not None:
             taken, self._taken = self._taken, None
             if not self._has_ended:
@@ -154,7 +155,7 @@ class Subscription:
             if self._error is not None:
                 raise self._error
             if self._has_ended or self._is_draining:
-                return None
+                raise StopAsyncIteration
             self._arrived.clear()
             await self._arrived.wait()
         message = self._intake.take()
