@@ -247,6 +247,20 @@ async def test_stopped_while_it_starts() -> None:
     await StreamingServer().stop()
 
 
+async def test_stopped_by_another_task_while_it_starts() -> None:
+    for _ in range(3):
+        server = StreamingServer()
+        starting = asyncio.create_task(server.start())
+        await asyncio.sleep(0.02)
+        assert not starting.done()
+        await server.stop()
+        with pytest.raises(StreamingError, match="stopped while it started"):
+            await starting
+        assert server.nats.child is not None
+        assert server.nats.child.pid is None
+    assert len(asyncio.all_tasks()) == 1
+
+
 async def test_monitoring() -> None:
     options = default_options()
     options.nats.http_port = -1

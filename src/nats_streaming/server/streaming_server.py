@@ -78,6 +78,7 @@ class StreamingServer:
         self._ready: asyncio.Event = asyncio.Event()
         self._member: GroupMember | None = None
         self._group_connection: NatsConnection | None = None
+        self._start_task: asyncio.Task[None] | None = None
         self._stand_by_task: asyncio.Task[None] | None = None
         self._stop_task: asyncio.Task[None] | None = None
         self._is_spawned = False
@@ -142,24 +143,30 @@ class StreamingServer:
         """
         if self._failure is not None:
             raise StreamingError("the server was started before: make a new one")
-        with logging_to(self._logger):
-            await self._start()
-
-    async def _start(self) -> None:
         loop = asyncio.get_running_loop()
         self._failure = loop.create_future()
+        with logging_to(self._logger):
+            self._start_task = loop.create_task(self._start(), name="start")
+        try:
+            await asyncio.wait({self._start_task})
+            if self._start_task.cancelled():
+                raise StreamingError(self.last_error or "the server was stopped while it started")
+            self._start_task.result()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
         try:
             await self._prepare()
             if self.options.ft_group:
                 await self._join_group()
-                self._stand_by_task = loop.create_task(self._stand_by(), name="stand by")
+                self._stand_by_task = asyncio.get_running_loop().create_task(self._stand_by(), name="stand by")
                 self._stand_by_task.add_done_callback(self._on_stand_by_end)
             else:
                 await self._activate()
-        except BaseException as error:
-            if isinstance(error, StreamingError):
-                _say_why(error)
-            await self.stop()
+        except StreamingError as error:
+            _say_why(error)
             raise
 
     async def _prepare(self) -> None:
@@ -299,7 +306,10 @@ class StreamingServer:
     # Stopping.
 
     async def stop(self) -> None:
-        """Finish the batch in hand, close the store, the link and the embedded nats-server. Idempotent."""
+        """Finish the batch in hand, close the store, the link and the embedded nats-server. Idempotent.
+
+        A start that is under way ends in an error.
+        """
         await asyncio.shield(self._begin_stop())
 
     def _begin_stop(self) -> asyncio.Task[None]:
@@ -312,9 +322,10 @@ class StreamingServer:
         if self._state is not ServerState.FAILED:
             self._state = ServerState.SHUTDOWN
         self._ready.set()
-        if self._stand_by_task is not None:
-            self._stand_by_task.cancel()
-            await asyncio.wait({self._stand_by_task})
+        for task in (self._start_task, self._stand_by_task):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
         # Heartbeats end first: standbys may begin to wonder while we finish, since they cannot have the lock before.
         if self._member is not None:
             await self._member.stop()
