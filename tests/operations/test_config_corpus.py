@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.prepare import prepare
 from tests.support.servers import ServerProcess, free_port, run_to_end
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -54,6 +55,29 @@ def test_a_file_starts_the_server(
     patterns = told(path, "expect")
     assert patterns
     assert not [pattern for pattern in patterns if not re.search(pattern, log, re.MULTILINE)], log
+
+
+@pytest.mark.operations(14, 15, 20)
+@pytest.mark.parametrize("path", [path for path in STARTED if not told(path, "ours")], ids=str_of)
+def test_the_original_makes_the_same_of_it(start: Callable[..., ServerProcess], tmp_path: Path, path: Path) -> None:
+    (original,) = prepare("go-server").command
+    banners = []
+    for name, program in (("original", original), ("ours", None)):
+        port, directory = free_port(), tmp_path / name
+        directory.mkdir()
+        server = start(
+            "-c", str(path), listens_by_file=True, port=port, program=program, environment=environment(port, directory)
+        )  # fmt: skip
+        banners.append(banner(server.log(), directory))
+    assert banners[0] == banners[1]
+    assert len(banners[0]) > 10
+
+
+def banner(log: str, directory: Path) -> list[str]:
+    """From the store's line to the last one, without times and directories."""
+    lines = [line.partition("] STREAM: ")[2] for line in log.replace(str(directory), "DIRECTORY").splitlines()]
+    first = next(index for index, line in enumerate(lines) if line.startswith("Message store is "))
+    return lines[first : lines.index("Streaming Server is ready") + 1]
 
 
 @pytest.mark.operations(17)
