@@ -256,6 +256,7 @@ class ChannelRecovery:
         found.subscriptions_size, found.subscriptions_damaged = read_typed_file(
             path, self._damage, KIND_MAX, records.take
         )
+        records.tell_repeated()
         found.subscriptions = records.table
         found.subscriptions_damaged |= records.mended
 

@@ -10,6 +10,7 @@ Source: stores specification, sections 2.2, 2.4, 2.5 and 2.9.
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Callable
 
 from nats_streaming.errors import CorruptionError, quoted
@@ -196,6 +197,7 @@ class SubscriptionRecords:
     def __init__(self, damage: Damage, path: str) -> None:
         self.table = SubscriptionTable()
         self.mended = False
+        self._repeated = array("q")  # offsets
         self._damage = damage
         self._path = path
 
@@ -208,6 +210,14 @@ class SubscriptionRecords:
         if kind == REMOVED:
             return self._take_removal(scan)
         return f"unexpected record type: {kind}"
+
+    def tell_repeated(self) -> None:
+        """Call at the end: what a replay has written twice is told in one line."""
+        if self._repeated:
+            first = self._repeated[0]
+            text = f"{len(self._repeated)} records of what was sent or acked say nothing new, as after a crash"
+            text = f"File {quoted(self._path)}: {text}; the first one is at offset {first}"
+            self._damage.tell(Severity.INFO, text, self._path, first)
 
     def _take_state(self, scan: RecordScan) -> str | None:
         state = decode(SubscriptionState, scan.data[scan.start : scan.stop])
@@ -243,9 +253,9 @@ class SubscriptionRecords:
                 self.mended = True
                 self._tell(Severity.ERROR, scan, offset, "acked before it was sent, taken as sent")
             else:
-                self._tell(Severity.INFO, scan, offset, "acked and was not pending")
+                self._repeated.append(offset)
         elif kind == SENT and sequence in stored.pending:
-            self._tell(Severity.INFO, scan, offset, "sent and was pending already")
+            self._repeated.append(offset)
         if kind == ACKED:
             stored.pending.discard(sequence)
             self.table.freed += 1
