@@ -107,7 +107,15 @@ WORKLOADS: dict[str, tuple[float, Callable[[int, int, int], Figures]]] = {
 def measure(path: str, work: Callable[[int, int, int], Figures], count: int, size: int, under: str | None) -> Figures:
     os.environ["STAN_SERVER_UNDER_TEST"] = path
     directory = tempfile.mkdtemp(prefix="bench-file-", dir=under)
-    server = ServerProcess("-st", "FILE", "-dir", directory, "-mm", "0", "-mb", "0").start()
+    try:
+        return measure_on(ServerProcess("-st", "FILE", "-dir", directory, "-mm", "0", "-mb", "0"), work, count, size)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def measure_on(server: ServerProcess, work: Callable[[int, int, int], Figures], count: int, size: int) -> Figures:
+    """Start a server, do the work, end it; adds the CPU that server and embedded NATS took."""
+    server.start()
     try:
         tree = [server.pid, *children(server.pid)]
         before = sum(map(cpu_seconds, tree))
@@ -128,12 +136,11 @@ def measure(path: str, work: Callable[[int, int, int], Figures], count: int, siz
         return {**outcome[0], "CPU us/msg": (sum(map(cpu_seconds, tree)) - before) / count * 1e6}
     finally:
         server.close()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
-def table_head(what: str, rounds: int) -> str:
+def table_head(what: str, rounds: int, store: str = "FILE") -> str:
     return (
-        f"{what}, FILE, {rounds} rounds, medians (min..max); ratio = ours / Go\n\n"
+        f"{what}, {store}, {rounds} rounds, medians (min..max); ratio = ours / Go\n\n"
         "| workload | figure | ours | Go | ratio |\n|---|---|--:|--:|--:|"
     )
 

@@ -33,10 +33,14 @@ class DatabaseServer(ABC):
 
     driver: ClassVar[str]
 
-    def __init__(self) -> None:
+    def __init__(self, under: str | None = None) -> None:
+        """
+        Args:
+            under: where its directory is made; by default where a sync costs nothing.
+        """
         self.port = free_port()
         # Not below the test's own directory: its path may be too long for a Unix socket.
-        self.directory = Path(tempfile.mkdtemp(prefix=f"{self.driver}-", dir=memory_directory()))
+        self.directory = Path(tempfile.mkdtemp(prefix=f"{self.driver}-", dir=under or memory_directory()))
         self.process: subprocess.Popen[bytes] | None = None
         self._count = 0
         try:
@@ -68,10 +72,6 @@ class DatabaseServer(ABC):
     @abstractmethod
     def source(self, database: str) -> str:
         """What `-sql_source` takes, for the Go server, too."""
-
-    @abstractmethod
-    def script(self) -> Path:
-        """The original's schema."""
 
     def create(self) -> str:
         """A new, empty database; returns its name."""
@@ -175,9 +175,6 @@ class PostgresServer(DatabaseServer):
     def source(self, database: str) -> str:
         return f"postgres://nss:unused@127.0.0.1:{self.port}/{database}?sslmode=disable"
 
-    def script(self) -> Path:
-        return Path(__file__).parent / "go_schema" / "postgres.sql"
-
 
 class MariaDbServer(DatabaseServer):
     driver = "mysql"
@@ -225,9 +222,6 @@ class MariaDbServer(DatabaseServer):
 
     def source(self, database: str) -> str:
         return f"nss:p@ss/w:rd@tcp(127.0.0.1:{self.port})/{database}?readTimeout=30s&writeTimeout=30s"
-
-    def script(self) -> Path:
-        return Path(__file__).parent / "go_schema" / "mysql.sql"
 
 
 SERVERS: dict[str, type[DatabaseServer]] = {"postgres": PostgresServer, "mysql": MariaDbServer}

@@ -106,7 +106,8 @@ class PostgresDialect(Dialect):
     def driver_errors(self) -> tuple[type[BaseException], ...]:
         import asyncpg
 
-        return (asyncpg.PostgresError, asyncpg.InterfaceError)
+        # The last one is what a COPY raises on a connection that died while it was used.
+        return (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
     def is_conflict(self, error: BaseException) -> bool:
         # COPY goes past SQLAlchemy, so the error may be the driver's own.

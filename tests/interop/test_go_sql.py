@@ -1,0 +1,161 @@
+"""Databases travel between the original and us: Go -> ours -> Go, on tables of the original's own scripts.
+
+Both caching modes and both kinds of rows; we always run in the other mode than the Go server that was before us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ..support.database_fixtures import database_servers
+from ..support.databases import DatabaseServer
+from ..support.raw_client import Delivery, NatsClient, StanClient, StartPosition
+from ..support.servers import ServerProcess, running_server
+from .prepare import Program, run, tool
+
+__all__ = ["database_servers"]
+
+MODULE = "github.com/nats-io/nats-streaming-server@v0.25.6"
+DRIVERS = ("postgres", "mysql")
+COMPLAINTS = ("[ERR]", "[FTL]", "panic", "Traceback")
+CACHING = ("-sql_no_caching=false", "-sql_no_caching=true")
+
+
+@pytest.fixture(scope="session")
+def go_scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the original's schema scripts, which its module carries."""
+    found = run(tool("go"), "mod", "download", "-json", MODULE, cwd=tmp_path_factory.mktemp("go"))
+    return Path(json.loads(found)["Dir"]) / "scripts"
+
+
+@pytest.fixture
+def database(
+    request: pytest.FixtureRequest, database_servers: Callable[[str], DatabaseServer], go_scripts: Path
+) -> Iterator[tuple[DatabaseServer, str]]:
+    """A new database with the tables of the original's script."""
+    driver: str = request.param
+    server = database_servers(driver)
+    name = server.create()
+    # PostgreSQL refuses one line of the script, and people went on.
+    statements = (go_scripts / f"{driver}.db.sql").read_text().split(";")
+    for statement in statements:
+        if statement.strip() and not statement.strip().lower().startswith(("create database", "use ")):
+            try:
+                server.execute(statement, name)
+            except subprocess.CalledProcessError as error:
+                if "Idx_ChannelsName" not in statement:
+                    raise AssertionError(error.stderr) from error
+    yield server, name
+    server.drop(name)
+
+
+@contextmanager
+def serving(database: tuple[DatabaseServer, str], *arguments: str) -> Iterator[ServerProcess]:
+    server, name = database
+    source = ("-store", "SQL", "-sql_driver", server.driver, "-sql_source", server.source(name))
+    with running_server(*source, *arguments) as process:
+        yield process
+        process.stop(signal.SIGINT)
+        log = process.log()
+    assert not [line for line in log.splitlines() if any(each in line for each in COMPLAINTS)], log[-3000:]
+
+
+async def resume(port: int, take: int, ack: list[int], payloads: list[bytes]) -> list[Delivery]:
+    """Publish, resume the durable, take so many deliveries, ack some sequences, and leave."""
+    client = await StanClient.connect(await NatsClient.connect(port), b"traveller")
+    for payload in payloads:
+        await client.publish(b"foo", payload)
+    subscription = await client.subscribe(
+        b"foo", durable=b"dur", start=StartPosition.FIRST, max_in_flight=take, ack_wait=30
+    )
+    found = await subscription.take(take)
+    for delivery in found:
+        if delivery.sequence in ack:
+            subscription.ack(delivery)
+    await client.nats.flush()
+    # An ack is stored with the next publish, by either server.
+    await client.publish(b"other", b"x")
+    await client.close()
+    await client.nats.close()
+    return found
+
+
+def shown(deliveries: list[Delivery]) -> list[tuple[int, bytes]]:
+    return sorted((delivery.sequence, delivery.data) for delivery in deliveries)
+
+
+@pytest.mark.store_spec(65, 66)
+@pytest.mark.parametrize("database", DRIVERS, indirect=True)
+@pytest.mark.parametrize("mode", [0, 1], ids=["caching", "no_caching"])
+def test_a_database_travels(
+    mode: int,
+    database: tuple[DatabaseServer, str],
+    prepared: Callable[[str], Program],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (go_server,) = prepared("go-server").command
+    data = [b"m%d" % number for number in range(1, 9)]
+    with monkeypatch.context() as patch:
+        patch.setenv("STAN_SERVER_UNDER_TEST", go_server)
+        with serving(database, CACHING[mode]) as server:
+            found = asyncio.run(resume(server.port, 3, [1], data[:5]))
+            assert shown(found) == [(1, b"m1"), (2, b"m2"), (3, b"m3")]
+    for other in (1 - mode, mode):
+        # Twice: what was acked in the first run must not come back in the second.
+        with serving(database, CACHING[other]) as server:
+            if other != mode:
+                found = asyncio.run(resume(server.port, 4, [2, 3], data[5:6]))
+                assert shown(found) == [(2, b"m2"), (3, b"m3"), (4, b"m4"), (5, b"m5")]
+            else:
+                found = asyncio.run(resume(server.port, 2, [4], data[6:7]))
+                assert shown(found) == [(4, b"m4"), (5, b"m5")]
+    with monkeypatch.context() as patch:
+        patch.setenv("STAN_SERVER_UNDER_TEST", go_server)
+        with serving(database, CACHING[mode]) as server:
+            found = asyncio.run(resume(server.port, 4, [], data[7:8]))
+            assert shown(found) == [(5, b"m5"), (6, b"m6"), (7, b"m7"), (8, b"m8")]
+    database_server, name = database
+    assert database_server.execute("SELECT count(*) FROM Messages WHERE id = 1", name).strip() == "8"
+
+
+@pytest.mark.store_spec(63)
+@pytest.mark.parametrize("database", DRIVERS, indirect=True)
+def test_the_original_s_tables_are_brought_up_to_date(
+    database: tuple[DatabaseServer, str], prepared: Callable[[str], Program], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On MySQL a message over 64 KiB is refused by a clear error, alone, until `-sql_init` has widened the column."""
+    from ..support.servers import executable
+
+    server, name = database
+    large = b"x" * 100_000
+
+    async def publish(port: int) -> list[str]:
+        client = await StanClient.connect(await NatsClient.connect(port), b"large")
+        guids = [client.publish_nowait(b"foo", payload) for payload in (b"small", large, b"after")]
+        acks = {ack.guid: ack.error.decode() for ack in await client.take_acks(3)}
+        await client.nats.close()
+        return [acks[guid] for guid in guids]
+
+    source = ["-sql_driver", server.driver, "-sql_source", server.source(name)]
+    with running_server("-store", "SQL", *source) as process:
+        errors = asyncio.run(publish(process.port))
+        process.stop(signal.SIGINT)
+    refused = "message is too large for the store: its column holds 65535 encoded bytes"
+    assert errors == ["", refused if server.driver == "mysql" else "", ""]
+    done = subprocess.run([executable(), *source, "-sql_init"], check=True, capture_output=True, text=True, timeout=60)
+    assert ("Messages: column data holds messages of any size" in done.stdout) == (server.driver == "mysql")
+    (go_server,) = prepared("go-server").command
+    with running_server("-store", "SQL", *source) as process:
+        assert asyncio.run(publish(process.port)) == ["", "", ""]
+        process.stop(signal.SIGINT)
+    monkeypatch.setenv("STAN_SERVER_UNDER_TEST", go_server)
+    with serving(database) as process:
+        assert asyncio.run(publish(process.port)) == ["", "", ""]
