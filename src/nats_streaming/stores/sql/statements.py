@@ -63,6 +63,11 @@ class Statements:
         self._delete_pending = delete(pending).where(pending.c.subid == key)
         self._delete_pending_row = delete(pending).where(pending.c.subid == key, pending.c.row == value)
         self._delete_pending_sequence = delete(pending).where(pending.c.subid == key, pending.c.seq == value)
+        # Built once: it costs more than carrying them out with nothing to insert.
+        self._insert_channel = insert(channels)
+        self._insert_subscription = insert(subscriptions)
+        self._insert_pending = insert(pending)
+        self._insert_client = insert(tables.clients)
         self._delete_client = delete(tables.clients).where(tables.clients.c.id == key)
 
     async def undo(self, connection: AsyncConnection, undo: Undo) -> None:
@@ -82,7 +87,7 @@ class Statements:
     async def execute(self, connection: AsyncConnection, plan: Plan) -> None:
         """Carry out a plan."""
         tables = self.tables
-        await _many(connection, insert(tables.channels), [self._channel_row(channel) for channel in plan.created])
+        await _many(connection, self._insert_channel, [self._channel_row(channel) for channel in plan.created])
         await _many(connection, self._mark_channel, [{"k": channel.id, "v": True} for channel in plan.removed])
         await _many(connection, self._delete_from, [{"k": channel.id, "v": first} for channel, first in plan.cut])
         for rows in self._message_rows(plan):
@@ -100,7 +105,6 @@ class Statements:
             await connection.execute(insert(tables.server), server_row(plan.server))
 
     async def _subscriptions(self, connection: AsyncConnection, plan: Plan) -> None:
-        tables = self.tables
         changed = list(plan.subscriptions.values())
         unmarked = [plan.unmarked] if plan.unmarked is not None else []
         gone = [*plan.subscriptions_gone, *unmarked, *((entry.channel.id, entry.id) for entry in changed)]
@@ -109,7 +113,7 @@ class Statements:
             await connection.execute(self._mark_subscription, {"k": plan.marked[0], "s": plan.marked[1]})
         await _many(
             connection,
-            insert(tables.subscriptions),
+            self._insert_subscription,
             [
                 {
                     "id": entry.channel.id,
@@ -125,7 +129,7 @@ class Statements:
         await _many(connection, self._delete_pending_sequence, [{"k": key, "v": seq} for key, seq in plan.acked])
         await _many(
             connection,
-            insert(tables.pending),
+            self._insert_pending,
             [
                 {
                     "subid": row.subscription_id,
@@ -152,7 +156,7 @@ class Statements:
         # Only rows without a ClientInfo, of very old servers, are read by their inbox.
         await _many(
             connection,
-            insert(self.tables.clients),
+            self._insert_client,
             [
                 {
                     "id": ids[client_id],
