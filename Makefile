@@ -21,7 +21,7 @@ BENCHES ?= $(filter-out bench/__init__.py bench/loadgen.py,$(wildcard bench/*.py
 # The sources as they are, and no bytecode beside them: nothing built ever lies in src/.
 PLAIN := PYTHONPATH=src PYTHONPYCACHEPREFIX=$(CURDIR)/build/pycache
 
-.PHONY: run setup test test-compiled test-plain check tidy operations cli client interop faults sanitize bench docs ci clean
+.PHONY: run setup test test-compiled test-plain check tidy operations cli client interop faults sanitize bench docs pictures ci clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/nats-streaming-server $(ARGS)
@@ -69,6 +69,11 @@ bench: $(VENV)/equipped
 # Pages that are made from the source.
 docs: $(VENV)/installed
 	$(BIN)/python -m tools.options_page
+	$(BIN)/python -m tools.commands_page
+
+# The tool in a real terminal, for docs/guide; every run draws other figures.
+pictures: $(VENV)/equipped
+	$(BIN)/python -m tools.command_pictures
 
 ci:
 	bash .ci/run

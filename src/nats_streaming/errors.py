@@ -9,6 +9,8 @@
     ├── NatsLinkError        no usable link to NATS: refused, unreachable, not authorized
     ├── MonitoringError      a monitoring port does not answer, or not as a streaming server's
     │   └── MonitoringNotFoundError  it knows no such client or channel
+    ├── BenchError           a bench could not be run to its end
+    ├── TransferError        an export cannot be read, or a channel cannot take it
     ├── NatsServerError      the embedded nats-server did not start or does not stay up
     └── ClientError          what the Python client raises, nats_streaming.client
         ├── ConnectError         connecting failed, or the server refused the client ID
@@ -97,6 +99,14 @@ class MonitoringError(StreamingError):
 
 class MonitoringNotFoundError(MonitoringError):
     """The server has no such client or channel."""
+
+
+class BenchError(StreamingError):
+    """A bench could not begin, or one of its processes ended early."""
+
+
+class TransferError(StreamingError):
+    """An exported channel is not whole or not sound, or does not fit the channel it is to go to."""
 
 
 class NatsServerError(StreamingError):

@@ -13,14 +13,17 @@ import pytest
 import nats_streaming
 from nats_streaming.cli.exits import ExitCode
 
-from .tool import COMMAND, environment, run
+from .tool import COMMAND, environment, run, run_process
 
 HEAVY = ("asyncio", "rich", "cryptography", "uvloop", "nats", "nats_streaming.client", "nats_streaming.stores")
 """Modules that a command imports when it needs them, and no help or completion does."""
 
+NAMED_SHELL = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+"""Lets the option take a shell's name; else it is for the shell that the process was started from."""
+
 
 def test_version() -> None:
-    assert run("--version").stdout == f"nats-streaming {nats_streaming.__version__}\n"
+    assert run_process("--version").stdout == f"nats-streaming {nats_streaming.__version__}\n"
 
 
 def test_the_console_script_is_this_program() -> None:
@@ -51,18 +54,18 @@ def test_wrong_arguments_are_a_usage_error(arguments: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts(shell: str) -> None:
-    script = run("--show-completion", shell).stdout
+    script = run_process("--show-completion", shell, **NAMED_SHELL).stdout
     assert "_NATS_STREAMING_COMPLETE" in script
 
 
 def test_completion_completes() -> None:
     """As bash asks: the words typed so far, and which of them the cursor is on."""
-    shown = run(_NATS_STREAMING_COMPLETE="complete_bash", COMP_WORDS="nats-streaming do", COMP_CWORD="1")
+    shown = run_process(_NATS_STREAMING_COMPLETE="complete_bash", COMP_WORDS="nats-streaming do", COMP_CWORD="1")
     assert shown.stdout.split() == ["doctor"]
 
 
 def test_bash_accepts_the_completion_script() -> None:
-    script = run("--show-completion", "bash").stdout
+    script = run_process("--show-completion", "bash", **NAMED_SHELL).stdout
     subprocess.run(["bash", "-n"], input=script.encode(), check=True)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tools import commands_page
 from tools.options_page import PAGE, page
 
 from .checkout import ROOT, files, relative
@@ -49,6 +50,10 @@ def test_page_begins_with_its_title(path: Path) -> None:
 
 def test_options_page_is_made_from_the_flag_table() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run: make docs"
+
+
+def test_commands_page_is_made_from_the_commands() -> None:
+    assert commands_page.PAGE.read_text(encoding="utf-8") == commands_page.page(), "run: make docs"
 
 
 def test_decisions_are_numbered_and_listed() -> None:

@@ -37,8 +37,8 @@ SANS_IO = ("byte_buffer", "protocol", "streaming")
 IO_MODULES = frozenset({"asyncio", "os", "select", "selectors", "signal", "socket", "ssl", "subprocess", "threading"})
 
 OTHER_DISTRIBUTIONS = {
-    "nats": frozenset({"client"}),
-    "uvloop": frozenset({"server"}),
+    "nats": frozenset({"client", "toolbox"}),
+    "uvloop": frozenset({"cli", "server", "toolbox"}),
     "aiohttp": frozenset({"monitor"}),
     "cryptography": frozenset({"stores"}),
     "nkeys": frozenset({"nats"}),

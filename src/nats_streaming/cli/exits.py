@@ -7,7 +7,21 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from nats_streaming.errors import ConfigError, MonitoringError, MonitoringNotFoundError, StoreError, StreamingError
+from nats_streaming.errors import (
+    AckTimeout,
+    BenchError,
+    ClientError,
+    ConfigError,
+    ConnectionLost,
+    MonitoringError,
+    MonitoringNotFoundError,
+    NoResponse,
+    PublishError,
+    StoreError,
+    StreamingError,
+    SubscriptionError,
+    TransferError,
+)
 
 
 class ExitCode(IntEnum):
@@ -69,6 +83,14 @@ def failure_of(error: StreamingError | OSError) -> CommandFailed:
                 str(error),
                 "start the server with -m 8222, or say with --monitor where it listens",
             )
+        case AckTimeout() | NoResponse():
+            return CommandFailed(ExitCode.TIMEOUT, str(error), "is the server still there? Perhaps it needs --timeout")
+        case TransferError() | BenchError():
+            return CommandFailed(ExitCode.INCOMPLETE, str(error))
+        case PublishError() | SubscriptionError():
+            return CommandFailed(ExitCode.REFUSED, str(error))
+        case ConnectionLost() | ClientError():
+            return CommandFailed(ExitCode.NO_CONNECTION, str(error))
         case ConfigError():
             return CommandFailed(ExitCode.USAGE, str(error))
         case StoreError():

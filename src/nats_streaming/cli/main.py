@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from nats_streaming import __version__
-from nats_streaming.cli import channels, clients, doctor, server, watch
+from nats_streaming.cli import bench, channels, clients, doctor, pub, server, sub, transfer, watch
 from nats_streaming.cli.exits import CommandFailed, ExitCode, failure_of
 from nats_streaming.cli.parameters import unfolded
 from nats_streaming.errors import StreamingError
@@ -21,6 +21,7 @@ from nats_streaming.errors import StreamingError
 _CLICK_USAGE = 2  # what typer ends with when it does not understand the arguments
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Messages": (pub.pub, sub.sub, transfer.export, transfer.import_, bench.bench),
     "A running server": (server.server, channels.channels, clients.clients, watch.watch),
     "A store on disk": (doctor.doctor,),
 }

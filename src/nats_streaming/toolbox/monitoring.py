@@ -131,6 +131,10 @@ class MonitoringReader:
         """What `/varz` says of the NATS server."""
         return self._document("/varz", "server_id")
 
+    def nats_connections(self) -> Iterator[dict[str, Any]]:
+        """Every connection of the NATS server, as `/connz` shows them."""
+        return self._pages("/connz", "connections")
+
     def client_document(self, client_id: str) -> dict[str, Any]:
         """One client with its subscriptions.
 

@@ -1,0 +1,1 @@
+"""Load for a streaming server, made by several processes, and honest figures about it."""
