@@ -23,6 +23,9 @@ NOT_HERE: dict[str, dict[int, str]] = {
         38: "dead clients are closed after so many heartbeats",
         39: "a client ID in use",
     },
+    "their code is no package that a test could install": {
+        50: "the exporter and the console themselves; test_health_and_metrics.py holds what they insist on",
+    },
     "this version has no clustered mode; asking for it is refused by name (entries 8 and 18)": dict.fromkeys(
         range(59, 74), "clustering"
     ),

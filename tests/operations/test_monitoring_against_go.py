@@ -86,7 +86,7 @@ def told(answer: Answer) -> tuple[int, dict[str, str | None], str]:
     return answer.status, {name: answer.header(name) for name in HEADERS}, text
 
 
-@pytest.fixture(scope="module", params=["MEMORY", "FILE"])
+@pytest.fixture(scope="module", params=["MEMORY", "FILE", "FILE restarted"])
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     (original,) = prepare("go-server").command
     servers, ports, sessions = [], [], []
@@ -94,17 +94,22 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         try:
             for binary in (executable(), original):
                 port = free_port()
-                arguments = ["-st", request.param, "-m", str(port), "-mc", "7", "-ma", "1h", "-mi", "10m"]
-                if request.param == "FILE":
+                store, _, restarted = request.param.partition(" ")
+                arguments = ["-st", store, "-m", str(port), "-mc", "7", "-ma", "1h", "-mi", "10m", "-hbi", "1h"]
+                if store == "FILE":
                     arguments += ["-dir", str(tmp_path_factory.mktemp("store"))]
                 server = ServerProcess(*arguments)
                 servers.append(server)
                 with pytest.MonkeyPatch.context() as patch:
                     patch.setenv("STAN_SERVER_UNDER_TEST", binary)
                     server.start()
-                session = Session(server.port)
-                sessions.append(session)
-                runner.run(session.live())
+                    session = Session(server.port)
+                    sessions.append(session)
+                    runner.run(session.live())
+                    if restarted:
+                        runner.run(session.close())
+                        server.stop()
+                        server.start()
                 ports.append(port)
             yield Pair(*ports)
             for session in sessions:

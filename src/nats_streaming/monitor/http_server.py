@@ -64,12 +64,8 @@ class Answerer(Protocol):
 class Monitored(Protocol):
     """What is monitored, at any moment of its life."""
 
-    def source(self) -> Source | None:
-        """None while pages have to wait: the server is starting or becoming active."""
-        ...
-
     async def wait_source(self) -> Source | None:
-        """The source as soon as there is one; None when there will be none any more."""
+        """The source as soon as the server has started or become active; None when there will be none any more."""
         ...
 
     def state(self) -> str: ...

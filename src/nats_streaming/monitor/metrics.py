@@ -71,7 +71,9 @@ class Counters:
 class Measured(Protocol):
     """What is measured, at any moment of its life."""
 
-    def source(self) -> Source | None: ...
+    def source(self) -> Source | None:
+        """None while the server is starting or becoming active."""
+        ...
 
     def problems(self) -> Sequence[Problem]: ...
 

@@ -143,7 +143,7 @@ class Problem(NamedTuple):
     """Why a server cannot do its work at the moment.
 
     Attributes:
-        check: which part: `server`, `store`, `channel_files` or `nats`.
+        check: which part: `server`, `store`, `channel_files`, `nats` or `permissions`.
         text: what is wrong, for a person.
     """
 

@@ -58,7 +58,7 @@ class Monitoring:
         self._changed = asyncio.Event()
         self._ended = False
         self._http: HttpServer | None = None
-        self._nats_pages: NatsPages | NoNatsPages | None = None
+        self._made_up_id = ""
         self._opening: asyncio.Task[None] | None = None
         self._disk: asyncio.Task[None] | None = None
         self._disk_free: int | None = None
@@ -94,8 +94,7 @@ class Monitoring:
             await asyncio.to_thread(importlib.import_module, f"nats_streaming.monitor.{module}")
         from nats_streaming.monitor.http_server import HttpServer
 
-        self._nats_pages = self._make_nats_pages()
-        self._http = HttpServer(self, self._nats_pages, self._make_metrics(), self._clock)
+        self._http = HttpServer(self, self._make_nats_pages(), self._make_metrics(), self._clock)
         await self._http.start(self._listener, self._tls)
 
     def _make_nats_pages(self) -> NatsPages | NoNatsPages:
@@ -108,7 +107,7 @@ class Monitoring:
         child = self._server.nats.child
         if child is not None:
             return NatsPages(lambda: child.http_address, host, nats.http_port, nats.https_port)
-        return NoNatsPages(
+        pages = NoNatsPages(
             self._clock,
             host,
             http_port=nats.http_port,
@@ -116,6 +115,8 @@ class Monitoring:
             base_path=nats.http_base_path,
             version=__version__,
         )
+        self._made_up_id = pages.server_id
+        return pages
 
     def _make_metrics(self) -> MetricsPage:
         from nats_streaming.monitor.metrics import MetricsPage
@@ -216,7 +217,7 @@ class Monitoring:
         child = self._server.nats.child
         if child is not None:
             return child.server_id
-        return getattr(self._nats_pages, "server_id", "")
+        return self._made_up_id
 
     def nats_pid(self) -> int | None:
         child = self._server.nats.child
