@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final, NoReturn
 
 from nats_streaming.errors import ConfigError
-from nats_streaming.nats.config.scanner import Scanner, Variable
+from nats_streaming.nats.config.scanner import Scanner, Variable, shown
 from nats_streaming.nats.config.values import Place, Setting, Settings, Value, put
 
 CONFIG_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -140,7 +140,7 @@ class _Parser:
         if scan.next not in "\n\r;,}":
             raise scan.error(
                 "expected the end of this entry (a line end, ; or ,) or a comment, "
-                f"but got {_shown(scan.next)}: a value with spaces goes in quotes"
+                f"but got {shown(scan.next)}: a value with spaces goes in quotes"
             )
         scan.position += 1
         return scan.text[scan.position - 1] == "}"
@@ -163,7 +163,7 @@ class _Parser:
                 return
         scan.skip_spaces()
         if not scan.next:
-            raise scan.error(f"config is invalid: the key '{key}' has no value", start)
+            raise scan.error(f"config is invalid: the key {shown(key)} has no value", start)
         if scan.next in "=:":
             separator = scan.next
             scan.position += 1
@@ -172,9 +172,9 @@ class _Parser:
             else:
                 scan.skip_blanks()
                 if scan.at_line_end:
-                    raise scan.error(f"expected the value of '{key}' on the line of its '{separator}'")
+                    raise scan.error(f"expected the value of {shown(key)} on the line of its '{separator}'")
         if in_map and scan.next and scan.next in ",}":
-            raise scan.error(f"the key '{key}' has no value")
+            raise scan.error(f"the key {shown(key)} has no value")
         value_start = scan.position
         value = self._value(in_array=False)
         put(settings, key, Setting(value, scan.place(value_start), scan.place(start)))
@@ -210,7 +210,7 @@ class _Parser:
                 raise scan.error("this map has no closing }", start)
             if scan.next not in "\n\r;,":
                 raise scan.error(
-                    f"expected a line end, ',', ';' or '}}' after a value in a map, but got {_shown(scan.next)}: "
+                    f"expected a line end, ',', ';' or '}}' after a value in a map, but got {shown(scan.next)}: "
                     "a value with spaces goes in quotes"
                 )
             scan.position += 1
@@ -244,7 +244,7 @@ class _Parser:
                 raise scan.error("this array has no closing ]", start)
             if scan.next not in "\n\r,":
                 raise scan.error(
-                    f"expected ',', a line end or ']' after a value in an array, but got {_shown(scan.next)}"
+                    f"expected ',', a line end or ']' after a value in an array, but got {shown(scan.next)}"
                 )
             scan.position += 1
         self._leave()
@@ -271,7 +271,7 @@ class _Parser:
         try:
             included = _read_file(beside, self._reading)
         except ConfigError as error:
-            told = f"error parsing include file '{path}', "
+            told = f"error parsing include file {shown(path)}, "
             if error.file:
                 raise ConfigError(
                     f"{error.text} ({told}included at {scan.place(start)})",
@@ -297,7 +297,7 @@ class _Parser:
                 name, start, "can not be found: it is no key before this line and no environment variable"
             )
         if name in reading.variables:
-            self._refuse_variable(name, start, f"could not be parsed: variable reference cycle for '{name}'")
+            self._refuse_variable(name, start, f"could not be parsed: variable reference cycle for {shown(name)}")
         if len(text) > reading.bytes_left:
             self._refuse_variable(name, start, "could not be parsed: its text is too long")
         reading.bytes_left -= len(text)
@@ -312,8 +312,4 @@ class _Parser:
 
     def _refuse_variable(self, name: str, start: int, why: str) -> NoReturn:
         place: Place = self._scan.place(start)
-        raise place.error(f"variable reference for '{name}' on line {place.line} {why}")
-
-
-def _shown(character: str) -> str:
-    return f"'{character}'" if character.isprintable() else repr(character)
+        raise place.error(f"variable reference for {shown(name)} on line {place.line} {why}")

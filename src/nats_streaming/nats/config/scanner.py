@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from nats_streaming.constants import INT64_MAX, INT64_MIN
-from nats_streaming.errors import ConfigError
+from nats_streaming.errors import ConfigError, bare
 from nats_streaming.nats.config.values import Place, Value
 
 # The white space of Unicode: `\s` would add some control characters.
@@ -36,6 +36,7 @@ _DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _NUMBER_ENDS: Final = "\n\r};, \t"
 
 _INT64_DIGITS_MAX: Final = 19
+_SHOWN_MAX: Final = 60
 _UNITS: Final = "kmgtpe"
 _TRUE: Final = ("true", "yes", "on")
 _FALSE: Final = ("false", "no", "off")
@@ -284,9 +285,11 @@ class Scanner:
         suffix = text[len(digits) :].lower()
         magnitude = digits.removeprefix("-")
         if not magnitude.isascii():
-            raise self.error(f"expected integer, but got '{text}': only the digits 0 to 9 make a number", start)
+            raise self.error(f"expected integer, but got {shown(text)}: only the digits 0 to 9 make a number", start)
         if suffix[1:] not in ("", "b", "i", "ib"):
-            raise self.error(f"'{text}' is no size: units are k, kb, ki, kib, and so on with m, g, t, p and e", start)
+            raise self.error(
+                f"{shown(text)} is no size: units are k, kb, ki, kib, and so on with m, g, t, p and e", start
+            )
         significant = magnitude.lstrip("0")
         exponent = _UNITS.index(suffix[0]) + 1 if suffix else 0
         factor: int = 1000**exponent if len(suffix) < 2 else 1024**exponent
@@ -294,15 +297,15 @@ class Scanner:
             value = int(significant or "0") * factor * (-1 if text.startswith("-") else 1)
             if INT64_MIN <= value <= INT64_MAX:
                 return value
-        raise self.error(f"integer '{_shortened(text)}' is out of the range of 64 bits", start)
+        raise self.error(f"integer {shown(text)} is out of the range of 64 bits", start)
 
     def _float(self, start: int) -> float:
         text = self.text[start : self.position]
         if not text.isascii():
-            raise self.error(f"expected float, but got '{text}': only the digits 0 to 9 make a number", start)
+            raise self.error(f"expected float, but got {shown(text)}: only the digits 0 to 9 make a number", start)
         value = float(text)
         if math.isinf(value):
-            raise self.error(f"float '{_shortened(text)}' is out of the range", start)
+            raise self.error(f"float {shown(text)} is out of the range", start)
         return value
 
     def _date(self, start: int) -> datetime:
@@ -336,5 +339,6 @@ def _joined(parts: list[str]) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:37]}..."
+def shown(text: str) -> str:
+    """Text of a file as an error message shows it: in quotes, printable and of a length to read."""
+    return f"'{bare(text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 3] + '...')}'"
