@@ -143,6 +143,23 @@ def test_a_reload_is_not_for_an_external_nats(start: Start) -> None:
     server.wait_for_log(r"\[WRN\] STREAM: Reload supported only for embedded NATS Server's configuration$")
 
 
+@pytest.mark.operations(26, 27)
+def test_how_lines_look_outlives_a_reload_and_an_opening_anew(start: Start, tmp_path: Path) -> None:
+    config, path = tmp_path / "server.conf", tmp_path / "log"
+    config.write_text(f'logtime: false\nlog_file: "{path}"\n')
+    server = start("-c", str(config), log_path=path)
+    config.write_text(f'logtime: false\nlog_file: "{path}"\ndebug: true\n')
+    os.kill(server.pid, signal.SIGHUP)
+    server.wait_for_log(r"\[INF\] Reloaded server configuration")
+    path.rename(tmp_path / "moved")
+    os.kill(server.pid, signal.SIGUSR1)
+    server.wait_for_log(r"\A\[\d+\] \[INF\] STREAM: File log re-opened\n")
+    server.stop()
+    lines = [*(tmp_path / "moved").read_text().splitlines(), *path.read_text().splitlines()]
+    assert not [line for line in lines if not re.match(rf"\[{server.pid}\] \[(INF|DBG|ERR|WRN)\] ", line)]
+    assert [line for line in lines if "[DBG]" in line], "NATS debug is on since the reload"
+
+
 # -signal and the PID file
 
 

@@ -24,6 +24,7 @@ from nats_streaming.server.flags import (
 from nats_streaming.server.options import Options
 
 _FAILED = 1
+_INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,7 +37,14 @@ def main(arguments: list[str] | None = None) -> int:
         The exit status.
     """
     try:
-        command = read_command_line(sys.argv[1:] if arguments is None else arguments)
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:  # before the server handles its signals
+        return _INTERRUPTED
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        command = read_command_line(arguments)
     except ConfigError as error:
         print(error, file=sys.stderr)
         if error.option and not error.file:
