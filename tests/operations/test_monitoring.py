@@ -95,6 +95,7 @@ def test_a_free_port_is_told_and_no_port_is_open_without_being_asked(start: Star
     port = int(server.wait_for_log(r"\[INF\] Starting http monitor on 127\.0\.0\.1:(\d+)")[1])
     varz = page(port, "/varz")
     assert (varz["http_host"], varz["http_port"], varz["port"]) == ("127.0.0.1", port, server.port)
+    assert page(port, "/subsz")["num_subscriptions"] >= 7, "the tests of stan.py wait for that many"
     assert "monitor" not in start().log()
 
 
