@@ -322,3 +322,15 @@ async def test_a_subscription_refused_at_a_resume_ends_with_the_reason(
             await anext(sub)
         await stan.publish(name, b"")
         await stan.close()
+
+
+async def test_told_not_to_resume_a_replaced_client_is_ended_by_a_ping(url: str, name: str) -> None:
+    stan = await connect("test-cluster", name, servers=url, auto_resume=False, stan_ping_interval=1)
+    sub = await stan.subscribe(name)
+    stan.session.end()  # as if its process had been frozen when the server asked whether it lives
+    async with connect("test-cluster", name, servers=url):
+        with pytest.raises(ConnectionLost, match="client has been replaced or is no longer registered"):
+            await anext(sub)
+        await stan.close()
+        left = [task for task in asyncio.all_tasks() if "nats-streaming" in task.get_name()]
+        assert len(left) == 1, "only the successor's ping"

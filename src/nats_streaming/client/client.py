@@ -291,6 +291,7 @@ class Client:
         if self._error is not None:
             return
         self._error = error
+        self._supervisor.halt()
         self.session.fail_requests(str(error))
         self._publisher.end(error)
         for subscription in list(self._subscriptions):
@@ -324,7 +325,7 @@ class Client:
         except TimeoutError:
             raise NoResponse(f"the connection was not resumed within {timeout_s:g} s") from None
         if self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(None)
 
     def forget(self, subscription: Subscription) -> None:
         self._subscriptions.pop(subscription, None)

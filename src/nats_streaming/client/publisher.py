@@ -80,7 +80,7 @@ class PendingPublish:
             raise asyncio.InvalidStateError(f"publish {self.guid} is not acknowledged yet")
         self._is_seen = True
         if self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(None)  # or each raise of the one error would lengthen it
         return PublishAck(self.guid, self.channel)
 
     def finish(self, error: ClientError | None) -> None:
@@ -204,7 +204,11 @@ class Publisher:
         while self._pending:
             waiter = self._loop.create_future()
             self._empty_waiters.append(waiter)
-            await waiter
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                self._empty_waiters = [other for other in self._empty_waiters if other is not waiter]
+                raise
 
     def suspend(self) -> None:
         """The session is down: publishing waits from now on."""
@@ -234,7 +238,7 @@ class Publisher:
                 await asyncio.sleep(0)
                 while not self._link.is_writable and self._link.is_connected:
                     await asyncio.sleep(0.001)
-        self._is_open = True
+        self._is_open = self._end is None
         if self._pending:
             self._start_timer()
         self.admit()
@@ -276,7 +280,7 @@ class Publisher:
     async def _wait_for_room(self) -> None:
         while True:
             if self._end is not None:
-                raise self._end
+                raise self._end.with_traceback(None)
             if self._is_open and self._has_room():
                 return
             waiter = self._loop.create_future()

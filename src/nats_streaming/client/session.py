@@ -154,7 +154,8 @@ class Session:
             raise NoResponse(f"the streaming server did not answer within {timeout_s:g} s") from None
         finally:
             self._requests.discard(reply)
-            reply.cancel()
+            if not reply.cancel() and not reply.cancelled():
+                reply.exception()  # whoever waited has it, or was cancelled: it is no fault to report
             self._link.unsubscribe(number)
         response = decode(kind, payload)
         if response is None:

@@ -153,7 +153,7 @@ class Subscription:
             await asyncio.sleep(0)
         while not self._intake.waiting:
             if self._error is not None:
-                raise self._error
+                raise self._error.with_traceback(None)
             if self._has_ended or self._is_draining:
                 raise StopAsyncIteration
             self._arrived.clear()

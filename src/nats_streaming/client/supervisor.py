@@ -87,28 +87,31 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._resuming: asyncio.Task[None] | None = None
         self._pinging: asyncio.Task[None] | None = None
+        self._halted: list[asyncio.Task[None]] = []
         self._check_now = asyncio.Event()
         self._link_changed = asyncio.Event()
         self.losses = 0
         """How often link or session were lost: a number that changes shows that something is not from this session."""
         self._state_lost = False
 
-    @property
-    def is_resuming(self) -> bool:
-        return self._resuming is not None
-
     def start(self) -> None:
         """The first registration is made: watch it."""
         self._pinging = self._task(self._ping(), "ping")
 
-    async def stop(self) -> None:
-        """Watch nothing any more."""
-        tasks = [task for task in (self._pinging, self._resuming) if task is not None]
+    def halt(self) -> None:
+        """Watch nothing any more, and break off a resume."""
+        current = asyncio.current_task()
+        for task in (self._pinging, self._resuming):
+            if task is not None and task is not current:
+                task.cancel()
+                self._halted.append(task)
         self._pinging = self._resuming = None
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+
+    async def stop(self) -> None:
+        """Halt, and wait until it is done."""
+        self.halt()
+        if self._halted:
+            await asyncio.wait(self._halted)
 
     def link_down(self, reason: str) -> None:
         """NATS is gone, and the link connects again by itself."""
@@ -138,20 +141,14 @@ class Supervisor:
             return
         self._client.on_lost(reason)
         if not self._auto_resume:
-            self._give_up(ConnectionLost(reason))
+            self._client.finish(ConnectionLost(reason))
             return
         self._resuming = self._task(self._resume(reason), "resume")
-
-    def _give_up(self, error: ConnectionLost) -> None:
-        if self._pinging is not None:
-            self._pinging.cancel()
-            self._pinging = None
-        self._client.finish(error)
 
     async def _ping(self) -> None:
         """Ping at the interval the server wants, at once when something is strange, and never during a resume."""
         misses = 0
-        while True:
+        while self._pinging is not None:
             session = self._client.session
             interval_s = session.ping_interval_s
             try:
@@ -204,8 +201,7 @@ class Supervisor:
                     await self._pause(pause_s)
                     pause_s = min(pause_s * 2, RETRY_SECONDS_MAX)
         except TimeoutError:
-            self._resuming = None
-            self._give_up(ConnectionLost(f"{reason}; not resumed within {self._resume_timeout_s:g} s"))
+            client.finish(ConnectionLost(f"{reason}; not resumed within {self._resume_timeout_s:g} s"))
             return
         state_lost, self._state_lost = self._state_lost, False
         self._resuming = None
