@@ -20,6 +20,7 @@ from tests.support.servers import free_port, running_server
 from tools.terminal import Terminal, save
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "guide" / "pictures"
+_DRAWN = 24  # characters of `until` on the screen, when a picture is taken
 TOOL = (sys.executable, "-P", "-m", "nats_streaming.cli.main")
 
 
@@ -39,7 +40,7 @@ def main() -> None:
             draw("bench", variables, "bench", "-p", "2", "-S", "2", "-n", "20000", rows=50, columns=120)
             draw("no-answer", variables, "pub", "orders", "hello", "-c", "orders-cluster", rows=6, columns=120)
         damage(store / "orders" / "msgs.1.dat")
-        draw("doctor", {}, "doctor", "store", rows=30, columns=120, place=Path(place))
+        draw("doctor", {}, "doctor", "store", rows=60, columns=120, place=Path(place))
 
 
 @contextlib.contextmanager
@@ -86,11 +87,11 @@ def draw(
     name: str, variables: dict[str, str], *arguments: str, until: str = "", rows: int, columns: int = 100,
     place: Path | None = None,
 ) -> None:  # fmt: skip
-    """One picture, of the end of a command, or of a moment when its screen shows any character of `until`."""
+    """One picture, of the end of a command, or of a moment when its screen shows enough characters of `until`."""
     command = ["bash", "-c", 'cd "$1"; shift; exec "$@"', "bash", str(place or "."), *TOOL, *arguments]
     with Terminal(command, columns=columns, rows=rows, variables=variables) as terminal:
         if until:
-            while sum(character in until for character in terminal.screen()) < len(until):
+            while sum(character in until for character in terminal.screen()) < _DRAWN:
                 terminal.wait_for(until[-1])
             save(PICTURES / f"{name}.svg", terminal.picture(f"nats-streaming {' '.join(arguments)}"))
             terminal.send("C-c")

@@ -31,7 +31,7 @@ def console(options: OutputOptions, *, stderr: bool = False) -> Console:
 
 
 def print_json(value: object) -> None:
-    """One document; indented on a terminal, on one line elsewhere would cost readers nothing, so always indented."""
+    """One document, indented."""
     sys.stdout.write(json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n")
 
 

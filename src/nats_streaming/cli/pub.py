@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from nats_streaming.toolbox.publishing import Progress
 
+_RESUME_SECONDS = 60.0  # a broken connection that is not back by then ends it
+
 
 def pub(
     connection: ConnectionOptions,
@@ -56,7 +58,9 @@ def pub(
     async def publish() -> None:
         from nats_streaming.toolbox.publishing import publish_all
 
-        async with connected(connection, max_pub_acks_inflight=1 if sync else window, resume_timeout=60) as stan:
+        async with connected(
+            connection, max_pub_acks_inflight=1 if sync else window, resume_timeout=_RESUME_SECONDS
+        ) as stan:
             total = len(messages or file or ()) * count
             with PublishBar(output, channel, total) as bar:
                 done = await publish_all(
