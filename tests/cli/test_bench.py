@@ -20,6 +20,8 @@ def test_publishers_and_subscribers(place: Place, channel: str, tmp_path: Path) 
     found = run_json("bench", channel, "-p", "2", "-S", "3", *FEW, "--csv", str(path), **place.variables)
     assert found["complete"] is True
     assert found["errors"] == []
+    assert all(0 < share < 1.5 for share in found["processes_busy"])
+    assert len(found["processes_busy"]) == found["plan"]["processes"]
     publishers, subscribers = found["publishers"], found["subscribers"]
     assert (publishers["sent"], publishers["acked"], publishers["failed"]) == (600, 600, 0)
     assert (subscribers["received"], subscribers["repeated"], subscribers["missing"]) == (1800, 0, 0)
@@ -38,7 +40,15 @@ def test_publishers_and_subscribers(place: Place, channel: str, tmp_path: Path) 
 
 def test_people_see_rates_and_a_histogram(ours: Place, channel: str) -> None:
     shown = run("bench", channel, "-S", "1", *FEW, **ours.variables).stdout
-    for text in ("all publishers", "all subscribers", "publish to ack", "p99.9", "█", "all acked and received: 0 pub"):
+    for text in (
+        "CPU of the load processes: ",
+        "all publishers",
+        "all subscribers",
+        "publish to ack",
+        "p99.9",
+        "█",
+        "all acked and received: 0 pub",
+    ):
         assert text in shown
     assert f"600 messages of 128 bytes to channel {channel}" in shown
 

@@ -79,6 +79,8 @@ def test_watch_sees_what_is_published(ours: Place, channel: str) -> None:
     run("pub", channel, "first", **ours.variables)
     publisher = start("pub", channel, "x", "-n", "100000", "--rate", "200", **ours.variables)
     try:
+        while run_json("channels", channel, **ours.variables)["last_seq"] < 10:
+            assert publisher.poll() is None
         out = run("watch", channel, "-i", "1", "-n", "3", "--json", **ours.variables).stdout
         rates = [json.loads(line)["channels"][0]["in_per_s"] for line in out.splitlines()]
         assert any(100 <= rate <= 400 for rate in rates), rates

@@ -28,6 +28,7 @@ _CSV_HEAD = (
     "latency_mean_us,latency_p50_us,latency_p90_us,latency_p99_us,latency_p99_9_us,latency_max_us"
 )
 _MIN_SIZE = 24
+_BUSY = 0.85  # share of a CPU from which on a process may have been what was slow
 
 
 def bench(
@@ -139,6 +140,7 @@ def _document(result: BenchResult) -> dict[str, Any]:
     return {
         "plan": plan,
         "complete": result.is_whole,
+        "processes_busy": sorted(result.busy, reverse=True),
         "publishers": _summary(result.publishers, result.plan.size, result.ack_latency),
         "subscribers": _summary(result.subscribers, result.plan.size, result.delivery_latency),
         "clients": [_client_document(each) for each in (*result.publishers, *result.subscribers)],
@@ -237,6 +239,9 @@ def _print(to: Console, result: BenchResult) -> None:
     for name, each in latencies:
         if each.count:
             _print_histogram(to, name, each)
+    busy = ", ".join(f"{share:.0%}" for share in sorted(result.busy, reverse=True))
+    limit = " [yellow](the load may be at its limit, not the server)[/]" if max(result.busy) > _BUSY else ""
+    to.print(f"CPU of the load processes: {busy}{limit}")
     repeated = sum(each.repeated for each in result.subscribers)
     failed = sum(each.failed for each in result.publishers)
     received = sum(each.received for each in result.subscribers)

@@ -134,7 +134,8 @@ def _clients_text(inspection: Inspection) -> str:
 def _channel_row(channel: ChannelReport, has_key: bool) -> tuple[str, ...]:
     encrypted = ""
     if channel.encrypted:
-        encrypted = f"{channel.encrypted}, {'decrypted ' + str(channel.decrypted) if has_key else 'no key given'}"
+        tried = f"{channel.encrypted}, decrypted {channel.decrypted}"
+        encrypted = tried if has_key else f"perhaps {channel.encrypted}"
     return (
         escaped(channel.name),
         count_text(channel.messages),

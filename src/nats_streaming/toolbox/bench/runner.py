@@ -31,10 +31,12 @@ class BenchResult:
     """What came of it.
 
     Attributes:
+        busy: of each process, CPU seconds per second: near 1 it could not have made more load.
         publishers, subscribers: each client's.
     """
 
     plan: BenchPlan
+    busy: list[float] = field(default_factory=list)
     publishers: list[ClientResult] = field(default_factory=list)
     subscribers: list[ClientResult] = field(default_factory=list)
 
@@ -171,7 +173,9 @@ class _Process:
             document = await self._next()
             if document is None or "failure" in document:
                 raise self._failure(document)
-            if "result" in document:
+            if "busy" in document:
+                result.busy.append(document["busy"])
+            elif "result" in document:
                 client = ClientResult.from_document(document["result"])
                 (result.publishers if client.kind == "pub" else result.subscribers).append(client)
                 left -= 1

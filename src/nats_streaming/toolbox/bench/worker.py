@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import struct
 import sys
 from collections import deque
@@ -49,6 +50,7 @@ class Worker:
             await self._connect()
             _tell({"ready": True})
             await asyncio.to_thread(sys.stdin.readline)
+            begun_ns, begun = self._clock.monotonic_ns(), os.times()
             teller = asyncio.create_task(self._tell_progress())
             await asyncio.gather(
                 *(
@@ -58,6 +60,8 @@ class Worker:
                 *(self._receive(subscription, result) for subscription, result in self._subscriptions),
             )
             teller.cancel()
+            used, seconds = os.times(), (self._clock.monotonic_ns() - begun_ns) / 1e9
+            _tell({"busy": (used.user + used.system - begun.user - begun.system) / max(seconds, 1e-9)})
         except StreamingError as error:
             _tell({"failure": str(error), "kind": type(error).__name__})
             return
