@@ -44,7 +44,7 @@ class Client:
             self.session,
             options.limits,
             resumes=options.auto_resume,
-            on_suspect=lambda _reason: self._supervisor.check(),
+            on_suspect=lambda: self._supervisor.check(),
             on_unregistered=lambda reason: self._supervisor.unregistered(reason),
             on_error=self.report,
         )
@@ -332,8 +332,8 @@ class Client:
 
     async def open(self) -> None:
         """Connect and register for the first time. For `connect` only."""
-        await self.link.connect(self)
         try:
+            await self.link.connect(self)
             await self.session.register(self.request_timeout_s)
             await self._publisher.resume()
         except BaseException:

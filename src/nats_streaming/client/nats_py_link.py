@@ -130,7 +130,8 @@ class NatsPyLink:
                 await self.flush(timeout_s)
         for task in self._tasks:
             task.cancel()
-        await asyncio.wait(self._tasks)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         for number in list(self._subscriptions):
             await self._unsubscribe(self._subscriptions.pop(number))
         if self._is_ours:

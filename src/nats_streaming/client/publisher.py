@@ -127,14 +127,14 @@ class Publisher:
         limits: PublishLimits,
         *,
         resumes: bool,
-        on_suspect: Callable[[str], None],
+        on_suspect: Callable[[], None],
         on_unregistered: Callable[[str], None],
         on_error: Callable[[Exception], None],
     ) -> None:
         """
         Args:
             resumes: whether what is lost is sent again; else every error ends its publish.
-            on_suspect: told why the session should be checked now.
+            on_suspect: told that the session should be checked now: acks do not come.
             on_unregistered: the server refused a sound publish, so it does not know us.
             on_error: what no caller gets otherwise.
         """
@@ -318,7 +318,7 @@ class Publisher:
 
     def _on_ack(self, data: bytes | bytearray, start: int, stop: int, _reply: bytes, status: int) -> None:
         if status == NO_RESPONDERS:
-            self._on_suspect("nobody takes a publish")
+            self._on_suspect()
             return
         ack = self._ack
         if not ack.decode(data, start, stop):
@@ -391,7 +391,7 @@ class Publisher:
                 pending.resent = True
                 self._send_again(pending)
         if overdue and self._resumes:
-            self._on_suspect(f"no ack for {overdue[0][2]:.1f} s")
+            self._on_suspect()
         if self._is_open and self._pending:
             self._start_timer()
 
