@@ -183,8 +183,11 @@ async def test_a_conflict_that_comes_with_a_route(partition: MakePartition) -> N
         piping: set[asyncio.Task[None]] = set()
 
         async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            while chunk := await reader.read(1 << 16):
-                writer.write(chunk)
+            try:
+                while chunk := await reader.read(1 << 16):
+                    writer.write(chunk)
+            finally:
+                writer.transport.abort()
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             to_reader, to_writer = await asyncio.open_connection("127.0.0.1", there)
@@ -196,6 +199,7 @@ async def test_a_conflict_that_comes_with_a_route(partition: MakePartition) -> N
         for task in piping:
             task.cancel()
         await asyncio.gather(*piping, return_exceptions=True)
+        await asyncio.sleep(0)  # for the transports
         line = r'\[FTL\] STREAM: Partitioning error: channel "foo" causes conflict with channels on server "\w{22}"'
         assert re.search(line, first.log() + second.log())
 

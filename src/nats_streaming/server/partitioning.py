@@ -118,8 +118,9 @@ class PartitionWatch:
                     async with asyncio.timeout(_WAIT_S):
                         await heard.wait()
                 except TimeoutError:
-                    return
-            raise ConfigError(conflict.result(), option="channels")
+                    break
+            if conflict.done():
+                raise ConfigError(conflict.result(), option="channels")
         finally:
             self._link.unsubscribe(sid)
 
@@ -134,8 +135,8 @@ class PartitionWatch:
                 self._on_conflict(f"Partitioning error: {error}")
                 return
             except NatsLinkError as error:
-                # After the reconnect we ask again anyway.
                 _log.debug("The list of channels could not be sent: %s", error)
+                self._ask_again.set()
 
     def _on_watch_end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
