@@ -13,6 +13,7 @@ from nats_streaming.cli.exits import CommandFailed, ExitCode
 from nats_streaming.cli.output import console, count_text, escaped, print_json, print_table, size_text
 from nats_streaming.cli.parameters import ConnectionOptions, OutputOptions
 from nats_streaming.errors import ConfigError
+from nats_streaming.toolbox.bench.plan import MESSAGE_BYTES_MIN
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +28,6 @@ _CSV_HEAD = (
     "kind,number,sent,acked,failed,received,repeated,missing,seconds,messages_per_s,bytes_per_s,"
     "latency_mean_us,latency_p50_us,latency_p90_us,latency_p99_us,latency_p99_9_us,latency_max_us"
 )
-_MIN_SIZE = 24
 _BUSY = 0.85  # share of a CPU from which on a process may have been what was slow
 
 
@@ -43,7 +43,7 @@ def bench(
     messages: Annotated[
         int, typer.Option("--messages", "-n", min=1, metavar="NUMBER", help="Of all publishers together.")
     ] = 100_000,
-    size: Annotated[int, typer.Option(min=_MIN_SIZE, metavar="BYTES", help="Of each message.")] = 128,
+    size: Annotated[int, typer.Option(min=MESSAGE_BYTES_MIN, metavar="BYTES", help="Of each message.")] = 128,
     sync: Annotated[
         bool, typer.Option("--sync", help="Publishers wait for each ack.", show_default=False)
     ] = False,

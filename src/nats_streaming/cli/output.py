@@ -125,14 +125,6 @@ def time_text(wall_ns: int) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}.{wall_ns % NS_PER_SECOND // 1_000_000:03}"
 
 
-def iso_text(wall_ns: int) -> str:
-    """A moment in UTC as RFC 3339 has it, to the nanosecond."""
-    from datetime import UTC, datetime
-
-    moment = datetime.fromtimestamp(wall_ns // NS_PER_SECOND, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{wall_ns % NS_PER_SECOND:09}Z"
-
-
 def forget_stdout() -> None:
     """Nobody reads it any more: let the flush at the end of the process go nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
