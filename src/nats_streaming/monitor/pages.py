@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from nats_streaming.clock import Clock
 from nats_streaming.constants import COMPATIBLE_VERSION
@@ -146,18 +146,12 @@ async def clientsz(source: Source, query: Query, clock: Clock, out: Output) -> N
             raise PageError(404, f"Client {_plain(query.client)} not found")
         await _put_client(out, source, client, "", subscriptions=query.subscriptions)
         return
-    clients = source.clients()
-    page = clients[query.offset : query.offset + query.limit]
-    out.put(_page_head(source, query, clock, count=len(page), total=len(clients)))
-    if not page:
-        out.put(f',\n{INDENT}"clients": []\n}}')
-        return
-    opening = f',\n{INDENT}"clients": [\n'
-    for client in page:
-        out.put(opening + INDENT * 2)
-        opening = ",\n"
+
+    async def put(client: Handle) -> None:
         await _put_client(out, source, client, INDENT * 2, subscriptions=query.subscriptions)
-    out.put(f"\n{INDENT}]\n}}")
+
+    identity = _identity(source, clock)
+    await _put_page(out, query, identity, "clients", source.clients(), put, when_empty=f',\n{INDENT}"clients": []\n}}')
 
 
 async def channelsz(source: Source, query: Query, clock: Clock, out: Output) -> None:
@@ -172,34 +166,55 @@ async def channelsz(source: Source, query: Query, clock: Clock, out: Output) -> 
             raise PageError(404, f"Channel {_plain(query.channel)} not found")
         await _put_channel(out, source, channel, "", subscriptions=query.subscriptions)
         return
-    channels = source.channels()
-    page = channels[query.offset : query.offset + query.limit]
-    out.put(_page_head(source, query, clock, count=len(page), total=len(channels)))
-    if not page:
-        out.put("\n}")
-        return
-    opening = f',\n{INDENT}"{"channels" if query.subscriptions else "names"}": [\n'
-    for channel in page:
-        out.put(opening + INDENT * 2)
-        opening = ",\n"
+
+    async def put(channel: Handle) -> None:
         if query.subscriptions:
             await _put_channel(out, source, channel, INDENT * 2, subscriptions=True)
         else:
             out.put(json_string(source.channel_name(channel)))
             await out.spend()
-    out.put(f"\n{INDENT}]\n}}")
+
+    key = "channels" if query.subscriptions else "names"
+    await _put_page(out, query, _identity(source, clock), key, source.channels(), put, when_empty="\n}")
 
 
-def _page_head(source: Source, query: Query, clock: Clock, *, count: int, total: int) -> str:
-    """A page's own fields, its object left open."""
+async def _put_page(
+    out: Output,
+    query: Query,
+    identity: Fields,
+    key: str,
+    entries: Sequence[Handle],
+    put: Callable[[Handle], Awaitable[None]],
+    *,
+    when_empty: str,
+) -> None:
+    """The part of a list that is asked for.
+
+    Args:
+        identity: the first fields.
+        key: of the list.
+        entries: all of them.
+        put: writes one.
+        when_empty: what ends the page if it shows none.
+    """
+    page = entries[query.offset : query.offset + query.limit]
     fields = [
-        *_identity(source, clock),
+        *identity,
         ("offset", str(query.offset)),
         ("limit", str(query.limit)),
-        ("count", str(count)),
-        ("total", str(total)),
+        ("count", str(len(page))),
+        ("total", str(len(entries))),
     ]
-    return _open_object(fields, "")
+    out.put(_open_object(fields, ""))
+    if not page:
+        out.put(when_empty)
+        return
+    opening = f',\n{INDENT}"{key}": [\n'
+    for entry in page:
+        out.put(opening + INDENT * 2)
+        opening = ",\n"
+        await put(entry)
+    out.put(f"\n{INDENT}]\n}}")
 
 
 def _identity(source: Source, clock: Clock) -> Fields:
