@@ -32,6 +32,9 @@ setup: $(VENV)/equipped
 test: test-plain test-compiled
 
 test-compiled: $(VENV)/equipped
+	set -e; for driver in postgres mysql; do \
+	    $(BIN)/python -m pytest tests/conformance/test_durables.py tests/conformance/test_queues.py \
+	        --store SQL:$$driver $(PYTEST_ARGS); done
 	$(BIN)/python -m pytest tests/unit tests/tidy tests/databases tests/conformance tests/operations tests/cli tests/client tests/faults tests/interop $(PYTEST_ARGS)
 
 test-plain: $(VENV)/equipped

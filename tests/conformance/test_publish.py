@@ -77,8 +77,11 @@ async def test_subscribe_to_invalid_channel(world: World, channel: str) -> None:
     assert await refused((await world.client()).subscribe(channel)) == texts.INVALID_SUBJECT
 
 
+NO_TEXT = pytest.param(b"\xff\xfe\x80", marks=pytest.mark.name_of_bytes)
+
+
 @pytest.mark.spec(27, 105)
-@pytest.mark.parametrize("channel", [*(channel.encode() for channel in VALID_CHANNELS), b"\xff\xfe\x80"])
+@pytest.mark.parametrize("channel", [*(channel.encode() for channel in VALID_CHANNELS), NO_TEXT])
 async def test_valid_channel(world: World, channel: bytes) -> None:
     """Anything else is a channel name; also what is no NATS subject, since field 3 alone decides."""
     client = await world.client()
