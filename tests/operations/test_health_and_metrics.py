@@ -130,7 +130,7 @@ async def test_a_lost_link_shows_until_it_is_back(start: Start, nats: NatsServer
     port = free_port()
     start("-ns", nats.url, "-m", str(port), external=True)
     assert ask(port, "/healthz/ready").status == 200
-    nats.stop()
+    nats.kill()
     check, _ = problem(await becomes(port, "/healthz/ready", 503))
     assert check == "nats"
     assert ask(port, "/healthz/live").status == 200
