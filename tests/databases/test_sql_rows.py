@@ -265,6 +265,10 @@ def test_a_server_that_lost_the_lock_writes_nothing(
         with pytest.raises(StoreError, match="lost store lock"):
             await active.commit()
         assert not await active.try_lock()
+        active.stage([make_run(b"foo", 2, [b"too late again"])])
+        with pytest.raises(StoreError, match="lost store lock"):
+            await active.commit()
+        active.abandon()
         await put(standby, make_run(b"foo", 2, [b"two"]))
         await active.close()
         # A clean end frees it at once.

@@ -57,11 +57,13 @@ class StoreLock:
         self._row = database.dialect.tables.lock
         self._seen: _Seen | None = None
         self._has_session = False
+        self._asked = False
         self.held = False
         database.on_writer = self._on_writer
 
     async def try_lock(self) -> bool:
-        """See `stores.api.Store.try_lock`."""
+        """See `stores.api.Store.try_lock`. From the first call on nothing is written without the lock."""
+        self._asked = True
         async with self._database.transaction() as connection:
             if self._uses_row:
                 for statement in self._database.dialect.lock_row_table:
@@ -114,8 +116,12 @@ class StoreLock:
         Raises:
             StoreError: another server is the one.
         """
-        if not (self._uses_row and self.held):
+        if not self._asked:
             return
+        if not self.held:
+            raise StoreError(LOST)
+        if not self._uses_row:
+            return  # the lock is this connection's
         owner = await connection.scalar(select(self._row.c.id).with_for_update())
         if owner != self._me:
             raise StoreError(LOST)

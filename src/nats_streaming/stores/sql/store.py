@@ -80,6 +80,7 @@ class SqlStore:
         self._purging: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._closed = False
+        self._abandoned = False
 
     @property
     def failure(self) -> str:
@@ -121,7 +122,7 @@ class SqlStore:
         self._prepared = True
 
     def _refuse_closed(self) -> None:
-        if self._closed:
+        if self._closed or self._abandoned:
             raise StoreError("the SQL store is closed")
 
     # Committing.
@@ -183,7 +184,7 @@ class SqlStore:
 
     async def _purge_all(self) -> None:
         """In portions, each a transaction of its own, between those of commits."""
-        while self._purges and not self._closed:
+        while self._purges and not (self._closed or self._abandoned):
             channel_id = self._purges[0]
             try:
                 async with self._database.transaction() as connection:
@@ -219,8 +220,8 @@ class SqlStore:
         await self._database.close()
 
     def abandon(self) -> None:
-        """Write nothing more; another server may be the one now."""
-        self._closed = True
+        """Write nothing more; another server may be the one now. `close` is still due."""
+        self._abandoned = True
         self._lock.held = False
         # What is under way is rolled back; the threads of SQLite's connections would keep the process from ending.
         self._closing = asyncio.get_running_loop().create_task(self._database.close(), name="SQL store: close")
