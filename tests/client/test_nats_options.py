@@ -12,7 +12,7 @@ from typing import Any, Literal
 import nats
 import pytest
 
-from nats_streaming.client import ConnectError, ConnectionLost, NoResponse, connect
+from nats_streaming.client import Client, ConnectError, ConnectionLost, NoResponse, connect
 from tests.support.certificates import Authority
 from tests.support.nkey_files import new_user, operator_mode
 from tests.support.raw_client import NatsClient
@@ -165,3 +165,22 @@ async def test_nats_py_told_to_give_up_ends_the_client(start: Callable[..., Serv
     with pytest.raises(ConnectionLost):
         await anext(sub)
     await stan.close()
+
+
+@both
+async def test_a_connect_that_is_cancelled_leaves_nothing_open(ours: str, name: str, transport: Transport) -> None:
+    """At any of its steps; the ID it may have registered is free, since nobody answers for it."""
+    for steps in range(0, 60, 3):
+        task = asyncio.ensure_future(_open(ours, name, transport))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            await task.result().close()
+    async with connect("test-cluster", name, servers=ours, transport=transport) as stan:
+        await stan.publish(name, b"")
+
+
+async def _open(url: str, name: str, transport: Transport) -> Client:
+    return await connect("test-cluster", name, servers=url, transport=transport)
