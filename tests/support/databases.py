@@ -157,6 +157,8 @@ class PostgresServer(DatabaseServer):
             "port": str(self.port),
             "unix_socket_directories": str(self.directory),
             "max_connections": "200",
+            # Else one that is killed leaves its segments in /dev/shm.
+            "dynamic_shared_memory_type": "mmap",
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [tool("postgres"), "-D", str(self.directory / "data"), *options]
