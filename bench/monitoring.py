@@ -25,7 +25,7 @@ from nats_streaming.monitor.output import Output
 from nats_streaming.monitor.query import Query
 from nats_streaming.monitor.snapshot import Problem
 from nats_streaming.server.engine_source import EngineSource
-from nats_streaming.server.options import Options
+from nats_streaming.server.settings.options import Options
 from nats_streaming.server.version import build_kind
 from nats_streaming.stores.limits import StoreLimits
 from nats_streaming.stores.memory import MemoryStore

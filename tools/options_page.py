@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from nats_streaming.server.config_keys import (
+from nats_streaming.server.settings.config_keys import (
     NATS_KEYS,
     OUR_NATS_KEYS,
     PER_CHANNEL_NAMES,
     STREAMING_KEYS,
 )
-from nats_streaming.server.config_keys import SECTIONS as KEY_SECTIONS
-from nats_streaming.server.flag_table import BOOL, CHILD, FLAGS, Flag
-from nats_streaming.server.flag_table import SECTIONS as FLAG_SECTIONS
+from nats_streaming.server.settings.config_keys import SECTIONS as KEY_SECTIONS
+from nats_streaming.server.settings.flag_table import BOOL, CHILD, FLAGS, Flag
+from nats_streaming.server.settings.flag_table import SECTIONS as FLAG_SECTIONS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "options.md"
 

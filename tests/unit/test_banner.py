@@ -7,7 +7,7 @@ import pytest
 from nats_streaming import __version__
 from nats_streaming.constants import NS_PER_SECOND
 from nats_streaming.server.banner import limits_lines, recovered_line, starting_lines, store_lines
-from nats_streaming.server.options import Options
+from nats_streaming.server.settings.options import Options
 from nats_streaming.stores.limits import UNLIMITED, ChannelLimits, StoreLimits
 
 DEFAULTS = """\

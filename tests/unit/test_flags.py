@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from nats_streaming.constants import NS_PER_SECOND
 from nats_streaming.errors import ConfigError
-from nats_streaming.server.flag_parser import convert, convert_size, parse_arguments
-from nats_streaming.server.flag_table import BOOL, CHILD, CLUSTERING, DURATION, FLAGS, SECTIONS, SIZE, Flag
-from nats_streaming.server.flags import RUN, SHOW_HELP, SHOW_VERSION, CommandLine, read_command_line
-from nats_streaming.server.help_text import help_text
-from nats_streaming.server.options import Options
+from nats_streaming.server.settings.flag_parser import convert, convert_size, parse_arguments
+from nats_streaming.server.settings.flag_table import BOOL, CHILD, CLUSTERING, DURATION, FLAGS, SECTIONS, SIZE, Flag
+from nats_streaming.server.settings.flags import RUN, SHOW_HELP, SHOW_VERSION, CommandLine, read_command_line
+from nats_streaming.server.settings.help_text import help_text
+from nats_streaming.server.settings.options import Options
 
 ALL_FLAGS = [flag for _, flags in SECTIONS for flag in flags]
 

@@ -16,15 +16,15 @@ import pytest
 
 from nats_streaming.constants import TRACE
 from nats_streaming.errors import ConfigError
-from nats_streaming.server.log import reopen, setup_logging
-from nats_streaming.server.log_lines import (
+from nats_streaming.server.logs.lines import (
     NATS_SERVER_LOGGER,
     STREAMING_LOGGER,
     JsonFormatter,
     LineFormatter,
     SyslogFormatter,
 )
-from nats_streaming.server.options import LogOptions, Options
+from nats_streaming.server.logs.log import reopen, setup_logging
+from nats_streaming.server.settings.options import LogOptions, Options
 
 LEVELS = {
     TRACE: ("TRC", "33"),

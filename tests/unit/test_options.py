@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nats_streaming.errors import ConfigError
-from nats_streaming.server.options import Options
+from nats_streaming.server.settings.options import Options
 
 
 def test_the_defaults_are_fine() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from nats_streaming.cli.server_main import main
 from nats_streaming.errors import NatsServerError
-from nats_streaming.server.pid_file import write_pid_file
+from nats_streaming.server.process.pid_file import write_pid_file
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -85,7 +85,7 @@ def test_reading_the_command_line_does_not_load_the_event_loop() -> None:
     code = (
         "import sys\n"
         "from nats_streaming.cli import server_main\n"
-        "from nats_streaming.server import log, pid_file\n"
+        "from nats_streaming.server.logs import log; from nats_streaming.server.process import pid_file\n"
         "print(sorted({'asyncio', 'argparse', 'subprocess', 'difflib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

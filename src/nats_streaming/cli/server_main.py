@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 
 from nats_streaming.errors import ConfigError, NatsServerError, StoreError
-from nats_streaming.server.flags import (
+from nats_streaming.server.settings.flags import (
     CREATE_TABLES,
     SEND_SIGNAL,
     SHOW_HELP,
@@ -21,7 +21,7 @@ from nats_streaming.server.flags import (
     TEST_CONFIG,
     read_command_line,
 )
-from nats_streaming.server.options import Options
+from nats_streaming.server.settings.options import Options
 
 _FAILED = 1
 _INTERRUPTED = 130
@@ -56,7 +56,7 @@ def _run(arguments: list[str]) -> int:
         print(version_line(command.options.nats.binary))
         return 0
     if command.action == SHOW_HELP:
-        from nats_streaming.server.help_text import help_text
+        from nats_streaming.server.settings.help_text import help_text
 
         print(help_text())
         return 0
@@ -68,7 +68,7 @@ def _run(arguments: list[str]) -> int:
     if command.action in (CREATE_TABLES, SHOW_TABLES):
         return _tables(command.options, show=command.action == SHOW_TABLES)
     if command.action == SEND_SIGNAL:
-        from nats_streaming.server.control import send_signal
+        from nats_streaming.server.process.control import send_signal
 
         try:
             send_signal(command.signal)
@@ -79,8 +79,8 @@ def _run(arguments: list[str]) -> int:
 
     import logging
 
-    from nats_streaming.server.log import secure_standard_streams, setup_logging
-    from nats_streaming.server.log_lines import STREAMING_LOGGER
+    from nats_streaming.server.logs.lines import STREAMING_LOGGER
+    from nats_streaming.server.logs.log import secure_standard_streams, setup_logging
 
     options = command.options
     secure_standard_streams()
@@ -104,7 +104,7 @@ def _run(arguments: list[str]) -> int:
 
 def _test_config(options: Options) -> int:
     """Say whether a server could start with this configuration, without starting one."""
-    from nats_streaming.server.config_check import check_config
+    from nats_streaming.server.settings.config_check import check_config
 
     for warning in options.warnings:
         print(warning, file=sys.stderr)
@@ -118,7 +118,7 @@ def _test_config(options: Options) -> int:
 
 
 def _show_tls_help(options: Options) -> int:
-    from nats_streaming.server.config_check import tls_help
+    from nats_streaming.server.settings.config_check import tls_help
 
     try:
         print(tls_help(options))

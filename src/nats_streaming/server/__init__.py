@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nats_streaming.server.in_thread import ServerThread, run_in_thread
-    from nats_streaming.server.library_options import default_options, options_from_arguments, options_from_file
-    from nats_streaming.server.options import Options
+    from nats_streaming.server.settings.library_options import (
+        default_options,
+        options_from_arguments,
+        options_from_file,
+    )
+    from nats_streaming.server.settings.options import Options
     from nats_streaming.server.state import ServerState
     from nats_streaming.server.streaming_server import StreamingServer
 
@@ -27,13 +31,13 @@ __all__ = [
 ]
 
 _WHERE = {
-    "Options": "options",
+    "Options": "settings.options",
     "ServerState": "state",
     "ServerThread": "in_thread",
     "StreamingServer": "streaming_server",
-    "default_options": "library_options",
-    "options_from_arguments": "library_options",
-    "options_from_file": "library_options",
+    "default_options": "settings.library_options",
+    "options_from_arguments": "settings.library_options",
+    "options_from_file": "settings.library_options",
     "run_in_thread": "in_thread",
 }
 

@@ -11,12 +11,12 @@ import sys
 from typing import Any
 
 from nats_streaming.errors import StreamingError
-from nats_streaming.server.event_loop import loop_factory
-from nats_streaming.server.log import write_in_background
-from nats_streaming.server.options import Options
-from nats_streaming.server.reload import reload_nats
-from nats_streaming.server.service_manager import ServiceManager
-from nats_streaming.server.signals import ProcessSignals
+from nats_streaming.server.logs.log import write_in_background
+from nats_streaming.server.process.event_loop import loop_factory
+from nats_streaming.server.process.reload import reload_nats
+from nats_streaming.server.process.service_manager import ServiceManager
+from nats_streaming.server.process.signals import ProcessSignals
+from nats_streaming.server.settings.options import Options
 from nats_streaming.server.state import EXIT_FAILED
 from nats_streaming.server.streaming_server import StreamingServer
 

@@ -11,7 +11,7 @@ from typing import Final
 from nats_streaming import __version__
 from nats_streaming.clock import duration_text
 from nats_streaming.constants import COMPATIBLE_VERSION
-from nats_streaming.server.options import Options
+from nats_streaming.server.settings.options import Options
 from nats_streaming.server.version import python_text
 from nats_streaming.stores.limits import ChannelLimits, ResolvedEntry, StoreLimits, bytes_text
 

@@ -15,7 +15,7 @@ from nats_streaming.monitor.snapshot import (
     Totals,
     Unacked,
 )
-from nats_streaming.server.options import Options
+from nats_streaming.server.settings.options import Options
 from nats_streaming.stores.limits import ChannelLimits
 from nats_streaming.streaming.channel import Channel
 from nats_streaming.streaming.clients import Client

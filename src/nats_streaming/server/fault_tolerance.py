@@ -25,7 +25,7 @@ from nats_streaming.constants import (
 from nats_streaming.errors import ConfigError, NatsLinkError, StoreError, bare
 from nats_streaming.nats.control_link import ControlLink
 from nats_streaming.protocol.server_messages import decode_heartbeat, encode_heartbeat
-from nats_streaming.server.log_back_off import LogBackOff
+from nats_streaming.server.logs.back_off import LogBackOff
 from nats_streaming.stores.api import Store
 
 _log = logging.getLogger("nats_streaming")

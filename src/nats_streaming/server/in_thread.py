@@ -9,8 +9,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from nats_streaming.server.event_loop import loop_factory
-from nats_streaming.server.options import Options
+from nats_streaming.server.process.event_loop import loop_factory
+from nats_streaming.server.settings.options import Options
 from nats_streaming.server.state import ServerState
 from nats_streaming.server.streaming_server import StreamingServer
 

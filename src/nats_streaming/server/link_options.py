@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 
 from nats_streaming.nats.handshake import Authenticator, LinkOptions
-from nats_streaming.server.options import LinkSecurity, Options
+from nats_streaming.server.settings.options import LinkSecurity, Options
 from nats_streaming.server.version import version_text
 
 _log = logging.getLogger("nats_streaming")

@@ -23,7 +23,7 @@ from nats_streaming.errors import ConfigError, NatsServerError
 from nats_streaming.monitor.histogram import CommitStatistics
 from nats_streaming.monitor.snapshot import Problem
 from nats_streaming.nats.embedded_options import bracketed
-from nats_streaming.server.log_lines import NATS_SERVER_LOGGER
+from nats_streaming.server.logs.lines import NATS_SERVER_LOGGER
 from nats_streaming.server.monitoring_port import bind_monitoring_port, monitoring_host, monitoring_tls
 from nats_streaming.server.state import ServerState
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from nats_streaming.errors import ConfigError
 from nats_streaming.nats.embedded_options import bracketed
-from nats_streaming.server.options import Options
+from nats_streaming.server.settings.options import Options
 
 if TYPE_CHECKING:
     import ssl

@@ -10,13 +10,13 @@ from nats_streaming.nats.embedded_options import RANDOM_PORT, EmbeddedOptions
 from nats_streaming.nats.server_process import NatsServerProcess
 from nats_streaming.nats.urls import ServerUrl, parse_server_urls
 from nats_streaming.server.monitoring_port import is_monitoring_on, monitoring_urls
-from nats_streaming.server.options import Options
-from nats_streaming.server.pid_file import write_pid_file
+from nats_streaming.server.process.pid_file import write_pid_file
+from nats_streaming.server.settings.options import Options
 
 if TYPE_CHECKING:
     from nats_streaming.nats.connection import NatsConnection
     from nats_streaming.protocol.nats_reader import MessageSink
-    from nats_streaming.server.ports_file import PortsFile
+    from nats_streaming.server.process.ports_file import PortsFile
 
 
 class NatsSide:
@@ -42,7 +42,7 @@ class NatsSide:
         if self.child is None:
             return
         if self._options.ports_file_dir:
-            from nats_streaming.server.ports_file import PortsFile
+            from nats_streaming.server.process.ports_file import PortsFile
 
             self._ports_file = PortsFile(self._options.ports_file_dir)
             self.child.write_ports_to(self._ports_file.nats_directory)

@@ -11,8 +11,8 @@ from nats_streaming.errors import quoted
 from nats_streaming.nats.connection import NatsConnection
 from nats_streaming.server.banner import READY, recovered_line, store_lines, subject_lines
 from nats_streaming.server.nats_side import NatsSide
-from nats_streaming.server.options import Options
 from nats_streaming.server.publish_loop import PublishLoop
+from nats_streaming.server.settings.options import Options
 from nats_streaming.server.startup_check import refuse_second_server
 from nats_streaming.server.store_setup import take_lock
 from nats_streaming.stores.api import Store

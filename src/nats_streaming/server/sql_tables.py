@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import fields
 
-from nats_streaming.server.options import Options
+from nats_streaming.server.settings.options import Options
 
 
 def create_sql_tables(options: Options) -> list[str]:

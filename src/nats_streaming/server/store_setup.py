@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from nats_streaming.errors import StoreError
-from nats_streaming.server.options import Options
+from nats_streaming.server.settings.options import Options
 from nats_streaming.stores.api import Store
 from nats_streaming.stores.registry import open_store
 

@@ -20,11 +20,11 @@ from nats_streaming.errors import NatsServerError, StreamingError
 from nats_streaming.nats.embedded_options import bracketed
 from nats_streaming.nats.server_process import reachable
 from nats_streaming.server.banner import starting_lines
-from nats_streaming.server.log_lines import NATS_SERVER_LOGGER
-from nats_streaming.server.log_routing import logging_to
+from nats_streaming.server.logs.lines import NATS_SERVER_LOGGER
+from nats_streaming.server.logs.routing import logging_to
 from nats_streaming.server.monitoring_port import is_monitoring_on, monitoring_host
 from nats_streaming.server.nats_side import NatsSide
-from nats_streaming.server.options import Options
+from nats_streaming.server.settings.options import Options
 from nats_streaming.server.state import EXIT_ABORTED, Failure, ServerState
 from nats_streaming.streaming.nuid import new_nuid
 
@@ -63,7 +63,7 @@ class StreamingServer:
             clock: for tests; None takes the system's.
         """
         if options is None:
-            from nats_streaming.server.library_options import default_options
+            from nats_streaming.server.settings.library_options import default_options
 
             options = default_options()
         self.options = options = copy.deepcopy(options)

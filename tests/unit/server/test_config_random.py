@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nats_streaming.errors import ConfigError
 from nats_streaming.nats.config.values import Place, Setting
 from nats_streaming.nats.config.writer import write_config
-from nats_streaming.server.config_keys import (
+from nats_streaming.server.settings.config_keys import (
     CHANNEL_LIMIT_KEYS,
     LISTEN,
     MONITOR_ADDRESSES,
@@ -22,7 +22,7 @@ from nats_streaming.server.config_keys import (
     SECTIONS,
     STREAMING_KEYS,
 )
-from nats_streaming.server.flags import read_command_line
+from nats_streaming.server.settings.flags import read_command_line
 
 NOWHERE = Place("f.conf", 1, 1)
 

@@ -15,7 +15,7 @@ from nats_streaming.errors import ConfigError, StoreError
 from nats_streaming.nats.control_link import ControlLink
 from nats_streaming.protocol.server_messages import decode_heartbeat, encode_heartbeat
 from nats_streaming.server.fault_tolerance import GroupMember, refuse_unsuitable
-from nats_streaming.server.log_back_off import LogBackOff
+from nats_streaming.server.logs.back_off import LogBackOff
 from nats_streaming.stores.memory import MemoryStore
 
 SECOND = 1_000_000_000

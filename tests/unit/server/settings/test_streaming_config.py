@@ -9,12 +9,12 @@ import pytest
 
 from nats_streaming.errors import ConfigError
 from nats_streaming.nats.config.parser import parse_config
-from nats_streaming.server.config_keys import LIMITS, PER_CHANNEL_NAMES, SECTIONS, STREAMING_KEYS, Key, Section
-from nats_streaming.server.config_values import Findings
-from nats_streaming.server.flag_table import BOOL, CHILD, DURATION, FLAGS, INT, SIZE, STRING
-from nats_streaming.server.flag_table import SECTIONS as FLAG_SECTIONS
-from nats_streaming.server.options import Options
-from nats_streaming.server.streaming_config import apply_streaming, find_streaming
+from nats_streaming.server.settings.config_keys import LIMITS, PER_CHANNEL_NAMES, SECTIONS, STREAMING_KEYS, Key, Section
+from nats_streaming.server.settings.config_values import Findings
+from nats_streaming.server.settings.flag_table import BOOL, CHILD, DURATION, FLAGS, INT, SIZE, STRING
+from nats_streaming.server.settings.flag_table import SECTIONS as FLAG_SECTIONS
+from nats_streaming.server.settings.options import Options
+from nats_streaming.server.settings.streaming_config import apply_streaming, find_streaming
 from nats_streaming.stores.limits import UNLIMITED, ChannelLimits
 
 OPENED = Section(("",), "streaming", STREAMING_KEYS)

@@ -9,7 +9,7 @@ import logging
 
 from nats_streaming.errors import ConfigError, NatsServerError
 from nats_streaming.nats.server_process import NatsServerProcess
-from nats_streaming.server.options import Options
+from nats_streaming.server.settings.options import Options
 
 _log = logging.getLogger("nats_streaming")
 
@@ -22,7 +22,7 @@ def reload_nats(options: Options, child: NatsServerProcess | None) -> None:
     if not options.nats.config_name:
         _log.error("Reload: can only reload config when a file is provided using -c or --config")
         return
-    from nats_streaming.server.config import reread_nats_text
+    from nats_streaming.server.settings.config import reread_nats_text
 
     try:
         for warning in reread_nats_text(options):

@@ -10,7 +10,7 @@ from typing import Final
 
 from nats_streaming.clock import SystemClock
 from nats_streaming.errors import ConfigError, quoted
-from nats_streaming.server.log_lines import NATS_SERVER_LOGGER, backup_suffix, own_line
+from nats_streaming.server.logs.lines import NATS_SERVER_LOGGER, backup_suffix, own_line
 
 _FILE_MODE: Final = 0o640  # what messages and clients are called is not for everyone on the machine
 _CHUNK_BYTES: Final = 1 << 16

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nats_streaming.constants import DEFAULT_NATS_PORT
 from nats_streaming.errors import ConfigError, quoted
-from nats_streaming.server.flag_parser import GivenFlag, Value, convert, convert_size, parse_arguments
-from nats_streaming.server.flag_table import (
+from nats_streaming.server.settings.flag_parser import GivenFlag, Value, convert, convert_size, parse_arguments
+from nats_streaming.server.settings.flag_table import (
     BOOL,
     CHILD,
     CLUSTERING,
@@ -30,10 +30,10 @@ from nats_streaming.server.flag_table import (
     VERSION,
     Flag,
 )
-from nats_streaming.server.options import Options
+from nats_streaming.server.settings.options import Options
 
 if TYPE_CHECKING:
-    from nats_streaming.server.config import LoadedConfig
+    from nats_streaming.server.settings.config import LoadedConfig
 
 RUN: Final = "run"
 TEST_CONFIG: Final = "test"
@@ -94,7 +94,7 @@ def read_command_line(arguments: list[str]) -> CommandLine:
     config, stan_config = str(_last(given, CONFIG) or ""), str(_last(given, STAN_CONFIG) or "")
     loaded: LoadedConfig | None = None
     if config or stan_config:
-        from nats_streaming.server.config import load_config
+        from nats_streaming.server.settings.config import load_config
 
         loaded = load_config(config, stan_config, options)
     elif action == TEST_CONFIG:
@@ -104,7 +104,7 @@ def read_command_line(arguments: list[str]) -> CommandLine:
     _refuse_what_is_to_come(given, loaded)
     _check_combinations(given, options, loaded)
     if loaded is not None:
-        from nats_streaming.server.config import set_nats_text
+        from nats_streaming.server.settings.config import set_nats_text
 
         options.warnings += set_nats_text(loaded, options)
     if action == RUN and _last(given, SQL_SCRIPT):

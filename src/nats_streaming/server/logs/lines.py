@@ -16,7 +16,7 @@ import time
 from typing import Final
 
 from nats_streaming.constants import NS_PER_SECOND, TRACE
-from nats_streaming.server.options import LogOptions
+from nats_streaming.server.settings.options import LogOptions
 
 STREAMING_LOGGER: Final = "nats_streaming"
 NATS_SERVER_LOGGER: Final = "nats_streaming.nats_server"

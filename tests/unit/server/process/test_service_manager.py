@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from nats_streaming.server.service_manager import ServiceManager
+from nats_streaming.server.process.service_manager import ServiceManager
 
 
 def test_the_variables_are_not_for_children() -> None:

@@ -9,10 +9,10 @@ from typing import Final
 from nats_streaming import literals
 from nats_streaming.errors import quoted
 from nats_streaming.nats.config.values import Place, Setting, Settings, Value, kind_name
-from nats_streaming.server.config_keys import Key, Section
-from nats_streaming.server.flag_parser import convert, convert_size
-from nats_streaming.server.flag_table import BOOL, DURATION, INT, SIZE, STRING, Flag
-from nats_streaming.server.options import Options
+from nats_streaming.server.settings.config_keys import Key, Section
+from nats_streaming.server.settings.flag_parser import convert, convert_size
+from nats_streaming.server.settings.flag_table import BOOL, DURATION, INT, SIZE, STRING, Flag
+from nats_streaming.server.settings.options import Options
 
 _KINDS: Final = {STRING: "string", DURATION: "string", BOOL: "bool", INT: "int64", SIZE: "int64"}
 """Kind of a flag to the kind of a value in the file, as the original names it."""

@@ -9,10 +9,10 @@ import pytest
 
 from nats_streaming.errors import ConfigError
 from nats_streaming.nats.config.parser import parse_config
-from nats_streaming.server.config_keys import OUR_NATS_KEYS
-from nats_streaming.server.config_values import Findings
-from nats_streaming.server.nats_config import apply_nats, nats_server_config
-from nats_streaming.server.options import NatsOptions, Options
+from nats_streaming.server.settings.config_keys import OUR_NATS_KEYS
+from nats_streaming.server.settings.config_values import Findings
+from nats_streaming.server.settings.nats_config import apply_nats, nats_server_config
+from nats_streaming.server.settings.options import NatsOptions, Options
 
 
 def read(text: str) -> tuple[Options, list[str]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from nats_streaming.server.flag_table import BOOL, FLAGS, STRING, Flag
+from nats_streaming.server.settings.flag_table import BOOL, FLAGS, STRING, Flag
 
 
 class Key(NamedTuple):

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from nats_streaming.errors import ConfigError
-from nats_streaming.server import streaming_config
-from nats_streaming.server.config import reread_nats_text
-from nats_streaming.server.flags import TEST_CONFIG, read_command_line
 from nats_streaming.server.nats_side import embedded_options
-from nats_streaming.server.options import Options
+from nats_streaming.server.settings import streaming_config
+from nats_streaming.server.settings.config import reread_nats_text
+from nats_streaming.server.settings.flags import TEST_CONFIG, read_command_line
+from nats_streaming.server.settings.options import Options
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +78,7 @@ class TestWhichFile:
         code = (
             "import sys\n"
             "from nats_streaming.server import app\n"
-            "from nats_streaming.server.flags import read_command_line\n"
+            "from nats_streaming.server.settings.flags import read_command_line\n"
             "read_command_line(['-p', '4333'])\n"
             "print(*(name for name in sys.modules if 'config' in name and name.startswith('nats_streaming.')))"
         )

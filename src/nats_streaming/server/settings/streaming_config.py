@@ -9,7 +9,7 @@ from typing import Final
 
 from nats_streaming.errors import quoted
 from nats_streaming.nats.config.values import Setting, Settings
-from nats_streaming.server.config_keys import (
+from nats_streaming.server.settings.config_keys import (
     CHANNEL_LIMIT_KEYS,
     CLUSTER_NAMES,
     LIMITS,
@@ -18,8 +18,8 @@ from nats_streaming.server.config_keys import (
     STREAMING_KEYS,
     STREAMING_SECTION,
 )
-from nats_streaming.server.config_values import Findings, as_map, by_name, converted, set_key, set_section
-from nats_streaming.server.options import Options
+from nats_streaming.server.settings.config_values import Findings, as_map, by_name, converted, set_key, set_section
+from nats_streaming.server.settings.options import Options
 from nats_streaming.stores.limits import UNLIMITED, ChannelLimits, is_pattern_valid
 
 _KEYS: Final = by_name(STREAMING_KEYS)

@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Final, Protocol
 
-from nats_streaming.server.log_lines import STREAMING_LOGGER, line_bytes, own_line
+from nats_streaming.server.logs.lines import STREAMING_LOGGER, line_bytes, own_line
 
 WAITING_BYTES_MAX: Final = 8 << 20
 """Lines that wait for a slow log. A debug session writes some MB a second, so this is a pause of seconds."""

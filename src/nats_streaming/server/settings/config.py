@@ -12,11 +12,11 @@ from typing import Final, NamedTuple
 from nats_streaming.errors import ConfigError
 from nats_streaming.nats.config.parser import read_config_file
 from nats_streaming.nats.config.values import Settings
-from nats_streaming.server.config_keys import STREAMING_SECTION
-from nats_streaming.server.config_values import Findings
-from nats_streaming.server.nats_config import NATS_NAMES, apply_nats, nats_server_config
-from nats_streaming.server.options import Options
-from nats_streaming.server.streaming_config import STREAMING_NAMES, apply_streaming, find_streaming
+from nats_streaming.server.settings.config_keys import STREAMING_SECTION
+from nats_streaming.server.settings.config_values import Findings
+from nats_streaming.server.settings.nats_config import NATS_NAMES, apply_nats, nats_server_config
+from nats_streaming.server.settings.options import Options
+from nats_streaming.server.settings.streaming_config import STREAMING_NAMES, apply_streaming, find_streaming
 
 _KNOWN_NAMES: Final = NATS_NAMES | STREAMING_NAMES | {STREAMING_SECTION}
 

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
-from nats_streaming.server.log import flush, reopen
+from nats_streaming.server.logs.log import flush, reopen
 from nats_streaming.server.state import EXIT_ABORTED
 
 _log = logging.getLogger("nats_streaming")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nats_streaming.nats import ask_binary
 from nats_streaming.server.nats_side import embedded_options
-from nats_streaming.server.options import Options
+from nats_streaming.server.settings.options import Options
 
 
 def check_config(options: Options) -> None:

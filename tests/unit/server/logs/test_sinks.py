@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from nats_streaming.errors import ConfigError
-from nats_streaming.server.log_lines import LineFormatter
-from nats_streaming.server.log_sinks import LogFile
-from nats_streaming.server.options import LogOptions
+from nats_streaming.server.logs.lines import LineFormatter
+from nats_streaming.server.logs.sinks import LogFile
+from nats_streaming.server.settings.options import LogOptions
 
 LIMIT = 1000
 BACKUP = re.compile(r"log\.\d{4}(\.\d\d){5}\.\d{9}")
@@ -109,7 +109,7 @@ def test_a_new_file_that_cannot_be_opened_leaves_the_old_one_in_place(
     def refuse(_path: str) -> int:
         raise ConfigError("no more files")
 
-    monkeypatch.setattr("nats_streaming.server.log_sinks._open", refuse)
+    monkeypatch.setattr("nats_streaming.server.logs.sinks._open", refuse)
     write(file, "x" * LIMIT, "y")
     file.close()
     assert not backups(tmp_path)

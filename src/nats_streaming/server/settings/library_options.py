@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from nats_streaming.errors import ConfigError
 from nats_streaming.nats.embedded_options import RANDOM_PORT
-from nats_streaming.server.options import NatsOptions, Options
+from nats_streaming.server.settings.options import NatsOptions, Options
 
 
 def default_options() -> Options:
@@ -24,7 +24,7 @@ def options_from_arguments(arguments: Sequence[str]) -> Options:
     Raises:
         ConfigError: they are wrong, or ask for something else than to run a server.
     """
-    from nats_streaming.server.flags import RUN, read_command_line
+    from nats_streaming.server.settings.flags import RUN, read_command_line
 
     command = read_command_line(list(arguments))
     if command.action != RUN:

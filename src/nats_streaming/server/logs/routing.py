@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from nats_streaming.server.log_lines import NATS_SERVER_LOGGER, STREAMING_LOGGER
+from nats_streaming.server.logs.lines import NATS_SERVER_LOGGER, STREAMING_LOGGER
 
 _logger: ContextVar[logging.Logger | None] = ContextVar("nats_streaming.logger", default=None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nats_streaming.server.flag_table import BOOL, SECTIONS, Flag
+from nats_streaming.server.settings.flag_table import BOOL, SECTIONS, Flag
 
 _LATER = " [not yet]"
 

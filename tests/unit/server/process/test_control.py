@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nats_streaming.errors import ConfigError
-from nats_streaming.server.control import running_servers, send_signal
+from nats_streaming.server.process.control import running_servers, send_signal
 
 
 @pytest.mark.parametrize(

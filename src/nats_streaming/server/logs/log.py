@@ -15,16 +15,16 @@ from typing import Final
 
 from nats_streaming.constants import TRACE
 from nats_streaming.errors import ConfigError, quoted
-from nats_streaming.server.log_lines import (
+from nats_streaming.server.logs.lines import (
     NATS_SERVER_LOGGER,
     STREAMING_LOGGER,
     JsonFormatter,
     LineFormatter,
     SyslogFormatter,
 )
-from nats_streaming.server.log_sinks import LogFile, StandardError
-from nats_streaming.server.log_writer import LogWriter, Sink
-from nats_streaming.server.options import LogOptions, Options
+from nats_streaming.server.logs.sinks import LogFile, StandardError
+from nats_streaming.server.logs.writer import LogWriter, Sink
+from nats_streaming.server.settings.options import LogOptions, Options
 
 TEXT: Final = "text"
 JSON: Final = "json"
@@ -114,7 +114,7 @@ def _sink_and_formatter(options: LogOptions) -> tuple[Sink, logging.Formatter]:
     if options.remote_syslog or options.syslog:
         import socket
 
-        from nats_streaming.server.log_syslog import local_syslog, remote_syslog
+        from nats_streaming.server.logs.syslog import local_syslog, remote_syslog
 
         is_remote = options.remote_syslog and not options.remote_syslog.startswith("unix:")
         host = socket.gethostname() if is_remote else ""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from nats_streaming import literals
 from nats_streaming.errors import ConfigError, quoted
-from nats_streaming.server.flag_table import BOOL, DURATION, FLAGS, INT, SIZE, Flag
+from nats_streaming.server.settings.flag_table import BOOL, DURATION, FLAGS, INT, SIZE, Flag
 
 Value = str | int | bool
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from nats_streaming.server import log_writer
-from nats_streaming.server.log_lines import LineFormatter
-from nats_streaming.server.log_writer import LogWriter
-from nats_streaming.server.options import LogOptions
+from nats_streaming.server.logs import writer as log_writer
+from nats_streaming.server.logs.lines import LineFormatter
+from nats_streaming.server.logs.writer import LogWriter
+from nats_streaming.server.settings.options import LogOptions
 
 PATIENCE_S = 5.0
 

@@ -10,7 +10,7 @@ import pytest
 
 SCRIPT = """
 import asyncio, os, signal, sys
-from nats_streaming.server.signals import ProcessSignals
+from nats_streaming.server.process.signals import ProcessSignals
 
 signals = ProcessSignals()
 for number in sys.argv[1].split(","):

@@ -12,7 +12,7 @@ from nats_streaming.errors import ConfigError
 from nats_streaming.nats.config.values import Place, Setting, Settings, put
 from nats_streaming.nats.config.writer import WrittenConfig, write_config
 from nats_streaming.nats.urls import split_host_port
-from nats_streaming.server.config_keys import (
+from nats_streaming.server.settings.config_keys import (
     LISTEN,
     MONITOR_ADDRESSES,
     NATS_KEYS,
@@ -21,8 +21,8 @@ from nats_streaming.server.config_keys import (
     STREAMING_SECTION,
     UNUSED_NATS_KEYS,
 )
-from nats_streaming.server.config_values import Findings, by_name, set_key
-from nats_streaming.server.options import NatsOptions, Options
+from nats_streaming.server.settings.config_values import Findings, by_name, set_key
+from nats_streaming.server.settings.options import NatsOptions, Options
 
 _KNOWN: Final = by_name(NATS_KEYS)
 _OURS: Final = by_name(OUR_NATS_KEYS)

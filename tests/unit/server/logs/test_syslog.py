@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from nats_streaming.errors import ConfigError
-from nats_streaming.server import log_syslog
-from nats_streaming.server.log_syslog import local_syslog, remote_syslog
+from nats_streaming.server.logs import syslog as log_syslog
+from nats_streaming.server.logs.syslog import local_syslog, remote_syslog
 
 PATIENCE_S = 5.0
 

@@ -1,0 +1,1 @@
+"""What operators can set: flags, configuration files, and the options that both fill in."""
