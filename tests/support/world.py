@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -44,7 +45,19 @@ class World:
         return client
 
     def log(self) -> str:
-        """What the server has logged since this test began."""
+        """What the server has logged since this test began, up to now: its log may be behind what clients see."""
+        # A line that we make it write now comes behind all others.
+        mark = "File log re-open ignored"
+        before = self._log_so_far().count(mark)
+        assert self.server.process is not None
+        self.server.process.send_signal(signal.SIGUSR1)
+        deadline = time.monotonic() + LOG_SECONDS
+        while self._log_so_far().count(mark) == before and self.server.process.poll() is None:
+            assert time.monotonic() < deadline, "the log does not come"
+            time.sleep(0.001)
+        return self._log_so_far()
+
+    def _log_so_far(self) -> str:
         with self.server.log_path.open("rb") as file:
             file.seek(self._log_start)
             return file.read().decode(errors="replace")
@@ -56,7 +69,7 @@ class World:
 
         def found() -> bool:
             nonlocal match
-            match = compiled.search(self.log())
+            match = compiled.search(self._log_so_far())
             return match is not None
 
         await eventually(found, f"log line {pattern!r}", LOG_SECONDS)
