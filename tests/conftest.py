@@ -44,6 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(signal, "SIGHUP"):
         # Under nohup it is ignored, and every process that a test starts would ignore it too.
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the same for a job in the background of a shell
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
