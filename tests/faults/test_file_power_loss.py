@@ -135,7 +135,9 @@ async def live(store: FileStore, files: FaultyFiles, history: History, ledger: L
 def roll_back(history: History, state: StoreState) -> None:
     history.last = {name: channel.last for name, channel in state.channels.items() if channel.last}
     history.subscriptions = {
-        name: channel.last_subscription_id for name, channel in state.channels.items() if channel.last_subscription_id
+        name: list(range(1, channel.last_subscription_id + 1))
+        for name, channel in state.channels.items()
+        if channel.last_subscription_id
     }
 
 

@@ -60,3 +60,25 @@ async def test_limits_of_a_file_store_may_change_between_runs(start: Start, tmp_
     server.start()
     assert re.search(r"STREAM: a\.>$", server.log(), re.MULTILINE)
     await with_client(server, look)
+
+
+@pytest.mark.parametrize("published", [6, 7, 23])
+async def test_what_a_limit_has_dropped_stays_dropped_under_a_wider_one(
+    start: Start, tmp_path: Path, published: int
+) -> None:
+    """Also what the very last messages before the end have pushed out."""
+
+    async def publish(client: StanClient) -> None:
+        for _ in range(published):
+            await client.publish("foo", b"x")
+
+    left = list(range(published - 4, published + 1))
+
+    async def look(client: StanClient) -> None:
+        await holds(client, "foo", left)
+
+    directory = ("-st", "FILE", "-dir", str(tmp_path))
+    server = start(*directory, "-mm", "5")
+    await with_client(server, publish)
+    server.stop()
+    await with_client(start(*directory), look)

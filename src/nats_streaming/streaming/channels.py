@@ -75,7 +75,11 @@ class Channels:
     def commit(self, channel: Channel, last: int, appended: int) -> None:
         """Messages of a channel are durable: apply its limits, before anybody gets them."""
         window = channel.window
+        first = window.first
         window.commit(last, appended)
+        if self._context.capabilities.recoverable:
+            # Now, not with the next message: there may be none before the server ends.
+            self._stage_trim(channel, first)
         if window.is_over_limit():
             self._want_front(channel)
         if window.dropped_by_limit:
