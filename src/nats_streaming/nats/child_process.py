@@ -16,7 +16,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 _PR_SET_PDEATHSIG = 1
@@ -35,13 +35,19 @@ class ChildProcess:
     """
 
     def __init__(
-        self, arguments: Sequence[str], inherited: Sequence[int] = (), *, watchdog: bool | None = None
+        self,
+        arguments: Sequence[str],
+        inherited: Sequence[int] = (),
+        *,
+        environment: Mapping[str, str],
+        watchdog: bool | None = None,
     ) -> None:
         """Start it; returns when the program has been executed.
 
         Args:
             arguments: path of the executable, then its arguments.
             inherited: file descriptors for the child, under the same numbers (POSIX).
+            environment: all of the child's variables.
             watchdog: on POSIX, whether a shell guards the child; None chooses as said above.
 
         Raises:
@@ -50,14 +56,14 @@ class ChildProcess:
         self._watchdog_pipe = -1
         self._job: object = None
         if sys.platform == "win32":
-            self._process, self._job = _start_windows(arguments)
+            self._process, self._job = _start_windows(arguments, environment)
         else:
             if watchdog is None:
                 watchdog = sys.platform != "linux" or _loses_death_signal(arguments[0])
             if watchdog:
-                self._process, self._watchdog_pipe = _start_with_watchdog(arguments, inherited)
+                self._process, self._watchdog_pipe = _start_with_watchdog(arguments, inherited, environment)
             else:
-                self._process = _start_posix(arguments, inherited, subprocess.DEVNULL, _death_signal())
+                self._process = _start_posix(arguments, inherited, environment, subprocess.DEVNULL, _death_signal())
         assert self._process.stderr is not None
         self.pid = self._process.pid
         self.stderr = self._process.stderr.fileno()
@@ -104,7 +110,9 @@ class ChildProcess:
 if sys.platform == "win32":
     from nats_streaming.nats.windows_job import KillOnCloseJob
 
-    def _start_windows(arguments: Sequence[str]) -> tuple[subprocess.Popen[bytes], KillOnCloseJob]:
+    def _start_windows(
+        arguments: Sequence[str], environment: Mapping[str, str]
+    ) -> tuple[subprocess.Popen[bytes], KillOnCloseJob]:
         job = KillOnCloseJob()  # its handle is closed by our end, whatever ends us
         process = subprocess.Popen(
             list(arguments),
@@ -112,6 +120,7 @@ if sys.platform == "win32":
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             bufsize=0,
+            env=environment,
             creationflags=subprocess.CREATE_NEW_PROCESS_GROUP,
         )
         try:
@@ -124,7 +133,11 @@ if sys.platform == "win32":
 else:
 
     def _start_posix(
-        arguments: Sequence[str], inherited: Sequence[int], stdin: int, before_exec: Callable[[], None] | None
+        arguments: Sequence[str],
+        inherited: Sequence[int],
+        environment: Mapping[str, str],
+        stdin: int,
+        before_exec: Callable[[], None] | None,
     ) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             list(arguments),
@@ -132,6 +145,7 @@ else:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             bufsize=0,
+            env=environment,
             pass_fds=tuple(inherited),
             start_new_session=True,
             preexec_fn=before_exec,
@@ -141,12 +155,14 @@ else:
         _enlarge_pipe(process.stderr.fileno())
         return process
 
-    def _start_with_watchdog(arguments: Sequence[str], inherited: Sequence[int]) -> tuple[subprocess.Popen[bytes], int]:
+    def _start_with_watchdog(
+        arguments: Sequence[str], inherited: Sequence[int], environment: Mapping[str, str]
+    ) -> tuple[subprocess.Popen[bytes], int]:
         """Returns the process and the end of the pipe that is to be kept open."""
         read_end, kept_end = os.pipe()
         try:
             shell = ["/bin/sh", "-c", _WATCHDOG, "sh", *arguments]
-            return _start_posix(shell, inherited, read_end, None), kept_end
+            return _start_posix(shell, inherited, environment, read_end, None), kept_end
         except BaseException:
             os.close(kept_end)
             raise

@@ -22,6 +22,7 @@ from nats_streaming.nats.binary import find_nats_server
 from nats_streaming.nats.child_log import ChildLog
 from nats_streaming.nats.child_process import ChildProcess
 from nats_streaming.nats.embedded_options import RANDOM_PORT, EmbeddedOptions, server_arguments, server_config
+from nats_streaming.nats.go_runtime import go_runtime_variables
 from nats_streaming.nats.private_config import PrivateConfig
 from nats_streaming.nats.urls import ServerUrl
 
@@ -282,8 +283,10 @@ class NatsServerProcess:
         arguments = [self._binary, *server_arguments(options, self._config.path)]
         hide_monitor = options.http_port == RANDOM_PORT or self._run is not None
         log = ChildLog(self._config.path, options.config_name, hide_monitor, options.config_places)
+        environment = {**os.environ, **go_runtime_variables(os.environ)}
         try:
-            return _Run(ChildProcess(arguments, self._config.inherited, watchdog=self._watchdog), log)
+            process = ChildProcess(arguments, self._config.inherited, environment=environment, watchdog=self._watchdog)
+            return _Run(process, log)
         except (OSError, subprocess.SubprocessError) as error:
             text = error.strerror if isinstance(error, OSError) else None
             raise NatsServerError(f"cannot execute {self._binary}: {text or error}") from None
