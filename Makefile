@@ -18,10 +18,14 @@ INPUTS := setup.py pyproject.toml $(shell find src -not -path '*/__pycache__*' -
 
 BENCHES ?= $(filter-out bench/__init__.py bench/loadgen.py,$(wildcard bench/*.py))
 
+# What decides who gets which message when, of the conversations; `make sql` has all of them.
+DELIVERY := $(patsubst %,tests/conformance/test_%.py,durables queues redelivery start_positions subscribe publish limits channel_limits)
+DATABASES := sqlite postgres mysql
+
 # The sources as they are, and no bytecode beside them: nothing built ever lies in src/.
 PLAIN := PYTHONPATH=src PYTHONPYCACHEPREFIX=$(CURDIR)/build/pycache
 
-.PHONY: run setup test test-compiled test-plain check tidy operations cli client interop faults sanitize bench docs pictures ci clean
+.PHONY: run setup test test-compiled test-plain check tidy operations cli client interop faults sql sanitize bench docs pictures ci clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/nats-streaming-server $(ARGS)
@@ -32,10 +36,16 @@ setup: $(VENV)/equipped
 test: test-plain test-compiled
 
 test-compiled: $(VENV)/equipped
-	set -e; for driver in postgres mysql; do \
-	    $(BIN)/python -m pytest tests/conformance/test_durables.py tests/conformance/test_queues.py \
-	        --store SQL:$$driver $(PYTEST_ARGS); done
+	set -e; for driver in $(DATABASES); do \
+	    $(BIN)/python -m pytest $(DELIVERY) --store SQL:$$driver $(PYTEST_ARGS); done
 	$(BIN)/python -m pytest tests/unit tests/tidy tests/databases tests/conformance tests/operations tests/cli tests/client tests/faults tests/interop $(PYTEST_ARGS)
+
+# Everything that runs on a database, with each of the three: takes ten minutes. With PYTEST_ARGS=--long the kills take
+# ten more.
+sql: $(VENV)/equipped
+	set -e; for driver in $(DATABASES); do \
+	    $(BIN)/python -m pytest tests/conformance --store SQL:$$driver $(PYTEST_ARGS); done
+	$(BIN)/python -m pytest tests/databases tests/faults/test_sql_*.py tests/interop/test_go_sql*.py $(PYTEST_ARGS)
 
 test-plain: $(VENV)/equipped
 	$(PLAIN) $(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)

@@ -11,9 +11,7 @@ import pytest
 
 import nats_streaming
 from nats_streaming.server.version import build_kind
-from tests.support.checklist import report
-
-STORE_CHECKLIST_LENGTH = 82
+from tests.support.store_entries import report_stores
 
 
 def pytest_report_header() -> list[str]:
@@ -34,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="more kills and power losses: minutes instead of seconds")
-    parser.addoption("--store-report", action="store_true", help="list which test holds which entry on stores")
+    parser.addoption("--store-report", action="store_true", help="list which test holds which entry on which store")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,4 +48,4 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if config.getoption("store_report", False):
-        report(terminalreporter, "store_spec", STORE_CHECKLIST_LENGTH, {})
+        report_stores(terminalreporter)

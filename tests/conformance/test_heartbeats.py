@@ -209,8 +209,9 @@ async def test_failing_client_gets_new_messages_but_no_redeliveries(world: World
     await publisher.publish(channel)
     start = (await subscription.next()).stored_at
     name = client.client_id.decode()
+    subid = world.subscription_id(channel)
     await world.logged(
-        rf"\[DBG\] STREAM: \[Client:{name}\] Skipping redelivery to subid=1 due to missed client heartbeat"
+        rf"\[DBG\] STREAM: \[Client:{name}\] Skipping redelivery to subid={subid} due to missed client heartbeat"
     )
     assert_at(time.monotonic() - start, 1.0)
     await publisher.publish(channel)

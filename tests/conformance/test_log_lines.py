@@ -84,20 +84,22 @@ async def test_subscription_lines(
     if "queue" in names:
         member = await client.subscribe(channel, **names)  # type: ignore[arg-type]
         await leave(member, "unsubscribe" if way == "connection" else way)
+        second = world.subscription_id(channel, 2)
         assert lines_about(world, member) == [
-            f"Added member to {kind}, @{extra} subid=2",
-            f"Removed member from {kind}, @{extra} subid=2",
+            f"Added member to {kind}, @{extra} subid={second}",
+            f"Removed member from {kind}, @{extra} subid={second}",
         ]
     await leave(subscription, way)
     suspended = lasting and way != "unsubscribe"
+    first = world.subscription_id(channel)
     assert lines_about(world, subscription) == [
-        f"Started new {kind}, @{extra} subid=1, sending new-only, seq=1",
-        f"{'Suspended' if suspended else 'Removed'} {kind}, @{extra} subid=1",
+        f"Started new {kind}, @{extra} subid={first}, sending new-only, seq=1",
+        f"{'Suspended' if suspended else 'Removed'} {kind}, @{extra} subid={first}",
     ]
     if suspended:
         renewed = client if way == "close" else await world.client(client.client_id, nats=client.nats)
         resumed = await renewed.subscribe(channel, **names)  # type: ignore[arg-type]
-        assert lines_about(world, resumed) == [f"Resumed {kind}, @{extra} subid=1"]
+        assert lines_about(world, resumed) == [f"Resumed {kind}, @{extra} subid={first}"]
 
 
 @pytest.mark.spec(104)
@@ -117,7 +119,8 @@ async def test_start_position_lines(world: World, options: dict[str, int], expec
     channel = world.channel()
     await client.publish_many(channel, [b"x"] * 8)
     subscription = await client.subscribe(channel, **options)  # type: ignore[arg-type]
-    assert lines_about(world, subscription) == [f"Started new subscription, @ subid=1, sending {expected}"]
+    subid = world.subscription_id(channel)
+    assert lines_about(world, subscription) == [f"Started new subscription, @ subid={subid}, sending {expected}"]
 
 
 @pytest.mark.spec(104)
@@ -128,7 +131,8 @@ async def test_start_time_line(world: World) -> None:
     hour_ns = 3600 * 10**9
     subscription = await client.subscribe(channel, start=StartPosition.TIME_DELTA_START, delta_ns=hour_ns)
     (line,) = lines_about(world, subscription)
-    shape = r"Started new subscription, @ subid=1, sending from time time='(.*) \+0000 UTC' seq=1"
+    subid = world.subscription_id(channel)
+    shape = rf"Started new subscription, @ subid={subid}, sending from time time='(.*) \+0000 UTC' seq=1"
     match = re.fullmatch(shape, line)
     assert match
     seconds, _, fraction = match[1].partition(".")
@@ -146,12 +150,13 @@ async def test_trace_lines(world: World) -> None:
     await client.publish(channel, guid=b"the-guid")
     assert await subscription.repeats(2) == [(1, 0), (1, 1)]
     subscription.ack(1)
-    await world.logged(rf"Processing ack for subid=1, subject={channel}, seq=1")
+    subid = world.subscription_id(channel)
+    await world.logged(rf"Processing ack for subid={subid}, subject={channel}, seq=1")
     lines = re.findall(rf"\[TRC\] STREAM: \[Client:{name}\] (.*)\n", world.log())
     assert lines == [
         f"Received message from publisher subj={channel} guid=the-guid",
-        f"Delivering msg to subid=1, subject={channel}, seq=1",
+        f"Delivering msg to subid={subid}, subject={channel}, seq=1",
         f"Acking Publisher subj={channel} guid=the-guid",
-        f"Redelivering msg to subid=1, subject={channel}, seq=1",
-        f"Processing ack for subid=1, subject={channel}, seq=1",
+        f"Redelivering msg to subid={subid}, subject={channel}, seq=1",
+        f"Processing ack for subid={subid}, subject={channel}, seq=1",
     ]

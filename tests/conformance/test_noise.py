@@ -137,12 +137,15 @@ async def test_noise_as_acks_harms_no_subscription(world: World) -> None:
 
 
 @pytest.mark.spec(105)
-async def test_strings_need_not_be_text(world: World) -> None:
+@pytest.mark.parametrize(
+    "head", [b"text", pytest.param(b"\xfe", marks=pytest.mark.name_of_bytes)], ids=["text", "bytes"]
+)
+async def test_strings_need_not_be_text(world: World, head: bytes) -> None:
     """Guid, inboxes, connection ID, channel, queue group, durable name and reply are bytes, and come back as such."""
     nats = await world.nats()
     raw = b"\xff\xfe\x80" + as_bytes(world.name())
     client = await world.client(nats=nats, conn_id=raw)
-    channel = b"\xfe." + raw
+    channel = head + b"." + (as_bytes(world.channel()) if head.isascii() else raw)
     for names in ({}, {"queue": raw}, {"durable": raw}, {"queue": raw, "durable": raw + b"x"}):
         inbox = b"inbox.\xff\xfe." + as_bytes(world.name())
         subscription = await client.subscribe(channel, inbox=inbox, start=StartPosition.NEW_ONLY, **names)  # type: ignore[arg-type]

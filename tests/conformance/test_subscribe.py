@@ -375,7 +375,8 @@ async def test_empty_inbox_is_accepted_and_harms_nobody(world: World) -> None:
     await client.publish(channel)
     assert await healthy.sequences(1) == [1]
     name = client.client_id.decode()
-    await world.logged(rf"\[Client:{name}\] Failed sending to subid=1, subject={channel}, seq=1, err=")
+    subid = world.subscription_id(channel)
+    await world.logged(rf"\[Client:{name}\] Failed sending to subid={subid}, subject={channel}, seq=1, err=")
 
 
 @pytest.mark.spec(44)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from nats_streaming.constants import DEFAULT_MAX_BYTES
 from nats_streaming.errors import CorruptionError, StoreError
 from nats_streaming.protocol.control_messages import ServerInfo, SubscriptionState
 from nats_streaming.stores.batch import (
@@ -25,6 +24,7 @@ from nats_streaming.stores.batch import (
     SubscriptionRemoved,
     Trimmed,
 )
+from nats_streaming.stores.limits import ChannelLimits, StoreLimits
 from nats_streaming.stores.sql.create import create_tables
 from nats_streaming.stores.sql.database import SqlError
 from nats_streaming.stores.sql.store import SqlStore
@@ -32,9 +32,7 @@ from nats_streaming.stores.state import StoreState
 from nats_streaming.testing.store_suite import contents_of, make_run
 from tests.support.databases import DatabaseServer
 
-
-def sqlite_store(path: Path, **options: Any) -> SqlStore:
-    return SqlStore({"driver": "sqlite", "source": str(path / "store.db"), **options})
+from .one_database import OneDatabase
 
 
 async def put(store: SqlStore, *records: Record) -> None:
@@ -42,17 +40,12 @@ async def put(store: SqlStore, *records: Record) -> None:
     await store.commit()
 
 
-async def reopened(store: SqlStore, path: Path, **options: Any) -> tuple[SqlStore, StoreState]:
+async def reopened(store: SqlStore, database: OneDatabase, **options: Any) -> tuple[SqlStore, StoreState]:
     await store.close()
-    store = sqlite_store(path, **options)
+    store = database.store(**options)
     state = await store.recover()
     assert state is not None
     return store, state
-
-
-def rows(path: Path, statement: str) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(path / "store.db") as connection:
-        return connection.execute(statement).fetchall()
 
 
 def subscription(number: int) -> SubscriptionPut:
@@ -60,13 +53,13 @@ def subscription(number: int) -> SubscriptionPut:
 
 
 @pytest.mark.store_spec(63)
-def test_the_server_row_must_fit(tmp_path: Path) -> None:
+def test_the_server_row_must_fit(database: OneDatabase) -> None:
     async def body() -> None:
-        store = sqlite_store(tmp_path)
+        store = database.store()
         await store.recover()
         await put(store, ServerPut(ServerInfo(b"first")), ServerPut(ServerInfo(b"last")))
         await store.close()
-        assert rows(tmp_path, "SELECT uniquerow, id, version FROM ServerInfo") == [(1, "last", 1)]
+        assert await database.rows("SELECT uniquerow, id, version FROM ServerInfo") == [(1, "last", 1)]
         for change, error, complaint in (
             ("version = 2", StoreError, r"sql: unsupported version: 2 \(supports \[1\.\.1\]\)"),
             (
@@ -75,8 +68,8 @@ def test_the_server_row_must_fit(tmp_path: Path) -> None:
                 'sql: id "x" in column does not match cluster ID in data "last"',
             ),
         ):
-            rows(tmp_path, f"UPDATE ServerInfo SET {change}")
-            store = sqlite_store(tmp_path)
+            await database.rows(f"UPDATE ServerInfo SET {change}")
+            store = database.store()
             with pytest.raises(error, match=complaint):
                 await store.recover()
             await store.close()
@@ -101,28 +94,28 @@ def test_missing_tables(driver: str, database_servers: Callable[[str], DatabaseS
 
 
 @pytest.mark.store_spec(65)
-def test_rows_of_what_is_pending(tmp_path: Path) -> None:
+def test_rows_of_what_is_pending(database: OneDatabase) -> None:
     async def body() -> None:
-        store = sqlite_store(tmp_path)
+        store = database.store()
         await store.recover()
         await put(store, make_run(b"foo", 1, [b"x"] * 9), subscription(1))
         await put(store, Sent(b"foo", 1, [1, 2]))
-        query = "SELECT seq, lastsent, pending, acks FROM SubsPending ORDER BY row"
-        assert rows(tmp_path, query) == [(0, 2, b"[1,2]", b"")]
+        query = "SELECT seq, lastsent, pending, acks FROM SubsPending ORDER BY {row}"
+        assert await database.rows(query) == [(0, 2, b"[1,2]", b"")]
         await put(store, Acked(b"foo", 1, [1]))
-        assert rows(tmp_path, query) == [(0, 2, b"[1,2]", b""), (0, 2, b"", b"[1]")]
+        assert await database.rows(query) == [(0, 2, b"[1,2]", b""), (0, 2, b"", b"[1]")]
         await put(store, Acked(b"foo", 1, [2]))
-        assert rows(tmp_path, query) == []
+        assert await database.rows(query) == []
         await put(store, Sent(b"foo", 1, [3]), Acked(b"foo", 1, [3]))
-        assert rows(tmp_path, query) == []
-        assert rows(tmp_path, "SELECT lastsent FROM Subscriptions") == [(3,)]
+        assert await database.rows(query) == []
+        assert await database.rows("SELECT lastsent FROM Subscriptions") == [(3,)]
         # An old message stays unacked: the rows behind it must not pile up.
         await put(store, Sent(b"foo", 1, [4]))
         for _ in range(50):
             await put(store, Sent(b"foo", 1, [5]))
             await put(store, Acked(b"foo", 1, [5]))
-        assert len(rows(tmp_path, query)) <= 17
-        store, state = await reopened(store, tmp_path)
+        assert len(await database.rows(query)) <= 17
+        store, state = await reopened(store, database)
         assert state.channels[b"foo"].subscriptions[1].pending == {4}
         await store.close()
 
@@ -130,50 +123,50 @@ def test_rows_of_what_is_pending(tmp_path: Path) -> None:
 
 
 @pytest.mark.store_spec(66)
-def test_rows_of_the_other_mode_are_acked_for_good(tmp_path: Path) -> None:
+def test_rows_of_the_other_mode_are_acked_for_good(database: OneDatabase) -> None:
     async def body() -> None:
-        store = sqlite_store(tmp_path)
+        store = database.store()
         await store.recover()
         await put(store, make_run(b"foo", 1, [b"x"] * 9), subscription(1), Sent(b"foo", 1, [1, 2, 3, 4]))
         pending = {1, 2, 3, 4}
         for acked, mode in ((1, True), (2, False), (3, True)):
-            store, state = await reopened(store, tmp_path, no_caching=mode)
+            store, state = await reopened(store, database, no_caching=mode)
             assert state.channels[b"foo"].subscriptions[1].pending == pending
             await put(store, Acked(b"foo", 1, [acked]))
             pending.discard(acked)
-        assert rows(tmp_path, "SELECT seq, pending FROM SubsPending") == [(4, None)]
+        assert await database.rows("SELECT seq, pending FROM SubsPending") == [(4, None)]
         await store.close()
 
     asyncio.run(body())
 
 
 @pytest.mark.store_spec(67)
-def test_the_highest_id_is_not_used_again(tmp_path: Path) -> None:
+def test_the_highest_id_is_not_used_again(database: OneDatabase) -> None:
     async def body() -> None:
-        store = sqlite_store(tmp_path)
+        store = database.store()
         await store.recover()
         await put(store, ChannelCreated(b"foo"), *[subscription(number) for number in (1, 2, 3)])
         await put(store, SubscriptionRemoved(b"foo", 2), SubscriptionRemoved(b"foo", 3))
-        assert rows(tmp_path, "SELECT subid, deleted FROM Subscriptions ORDER BY subid") == [(1, 0), (3, 1)]
-        store, state = await reopened(store, tmp_path)
+        assert await database.rows("SELECT subid, deleted FROM Subscriptions ORDER BY subid") == [(1, 0), (3, 1)]
+        store, state = await reopened(store, database)
         assert state.channels[b"foo"].last_subscription_id == 3
         assert list(state.channels[b"foo"].subscriptions) == [1]
         await put(store, subscription(4))
-        assert rows(tmp_path, "SELECT subid, deleted FROM Subscriptions ORDER BY subid") == [(1, 0), (4, 0)]
+        assert await database.rows("SELECT subid, deleted FROM Subscriptions ORDER BY subid") == [(1, 0), (4, 0)]
         await store.close()
 
     asyncio.run(body())
 
 
 @pytest.mark.store_spec(68)
-def test_a_position_behind_the_messages_raises_the_last_sequence(tmp_path: Path) -> None:
+def test_a_position_behind_the_messages_raises_the_last_sequence(database: OneDatabase) -> None:
     async def body() -> None:
-        store = sqlite_store(tmp_path)
+        store = database.store()
         await store.recover()
         await put(store, make_run(b"foo", 1, [b"x"] * 3), subscription(1), Sent(b"foo", 1, [3]), Trimmed(b"foo", 4))
-        assert rows(tmp_path, "SELECT maxseq FROM Channels") == [(3,)]
-        rows(tmp_path, "UPDATE Subscriptions SET lastsent = 9")
-        store, state = await reopened(store, tmp_path)
+        assert await database.rows("SELECT maxseq FROM Channels") == [(3,)]
+        await database.rows("UPDATE Subscriptions SET lastsent = 9")
+        store, state = await reopened(store, database)
         assert (state.channels[b"foo"].first, state.channels[b"foo"].last) == (10, 9)
         await store.close()
 
@@ -181,9 +174,9 @@ def test_a_position_behind_the_messages_raises_the_last_sequence(tmp_path: Path)
 
 
 @pytest.mark.store_spec(71)
-def test_a_removed_channel_leaves_no_row(tmp_path: Path) -> None:
+def test_a_removed_channel_leaves_no_row(database: OneDatabase) -> None:
     async def body() -> None:
-        store = sqlite_store(tmp_path)
+        store = database.store()
         await store.recover()
         await put(store, make_run(b"foo", 1, [b"x"] * 2500), subscription(1), Sent(b"foo", 1, [1]))
         await put(store, make_run(b"bar", 1, [b"x"]))
@@ -191,7 +184,7 @@ def test_a_removed_channel_leaves_no_row(tmp_path: Path) -> None:
         assert store._purging is not None
         await store._purging
         counts = [
-            rows(tmp_path, f"SELECT count(*) FROM {table}")[0][0]
+            (await database.rows(f"SELECT count(*) FROM {table}"))[0][0]
             for table in ("Channels", "Messages", "Subscriptions", "SubsPending")
         ]
         assert counts == [1, 1, 0, 0]
@@ -200,16 +193,31 @@ def test_a_removed_channel_leaves_no_row(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
-@pytest.mark.store_spec(72)
-@pytest.mark.parametrize("driver", ["postgres", "mysql"])
-def test_bulk_insert_limit(driver: str, database_servers: Callable[[str], DatabaseServer]) -> None:
-    server = database_servers(driver)
-    name = server.create()
-    options = {"driver": driver, "source": server.source(name), "bulk_insert_limit": 10}
+@pytest.mark.store_spec(27)
+def test_the_row_of_a_channel_tells_its_limits(database: OneDatabase) -> None:
+    """A Go server compares them with its own when it takes over."""
+
+    def options(**limits: Any) -> dict[str, Any]:
+        per_channel = {b"foo.*": ChannelLimits(max_bytes=7, max_age_ns=-1)}
+        return {"limits": StoreLimits(per_channel=per_channel, max_age_ns=9, **limits).build().for_channel}
 
     async def body() -> None:
-        await create_tables(options)
-        store = SqlStore(options)
+        store = database.store(**options(max_messages=5))
+        await store.recover()
+        await put(store, ChannelCreated(b"foo.bar"), ChannelCreated(b"bar"))
+        query = "SELECT name, maxmsgs, maxbytes, maxage FROM Channels ORDER BY id"
+        assert await database.rows(query) == [("foo.bar", 5, 7, 0), ("bar", 5, DEFAULT_MAX_BYTES, 9)]
+        store, _ = await reopened(store, database, **options(max_messages=0, max_bytes=2**40))
+        assert await database.rows(query) == [("foo.bar", 0, 7, 0), ("bar", 0, 2**40, 9)]
+        await store.close()
+
+    asyncio.run(body())
+
+
+@pytest.mark.store_spec(72)
+def test_bulk_insert_limit(database: OneDatabase) -> None:
+    async def body() -> None:
+        store = database.store(bulk_insert_limit=10)
         await store.recover()
         first = 1
         for count in (126, 8, 1):
@@ -222,23 +230,15 @@ def test_bulk_insert_limit(driver: str, database_servers: Callable[[str], Databa
         await store.close()
 
     asyncio.run(body())
-    server.drop(name)
 
 
 @pytest.mark.store_spec(73)
-@pytest.mark.parametrize("driver", ["postgres", "mysql"])
-def test_a_server_that_lost_the_lock_writes_nothing(
-    driver: str, database_servers: Callable[[str], DatabaseServer], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_lost_the_lock_writes_nothing(database: OneDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nats_streaming.stores.sql.lock.STEAL_S", 0.3)
     monkeypatch.setattr("nats_streaming.stores.sql.lock.STEAL_DEAD_S", 0.1)
-    server = database_servers(driver)
-    name = server.create()
-    options = {"driver": driver, "source": server.source(name), "fault_tolerant": True}
 
-    def tick() -> int:
-        table = "StoreLock" if driver == "mysql" else "storelock"
-        return int(server.execute(f"SELECT tick FROM {table}", name))
+    async def tick() -> int:
+        return int((await database.rows("SELECT tick FROM StoreLock"))[0][0])
 
     async def taken_over(store: SqlStore) -> None:
         async with asyncio.timeout(20):
@@ -246,15 +246,14 @@ def test_a_server_that_lost_the_lock_writes_nothing(
                 await asyncio.sleep(0.05)
 
     async def body() -> None:
-        await create_tables({key: options[key] for key in ("driver", "source")})
-        active, standby = SqlStore(options), SqlStore(options)
+        active, standby, third = (database.store(fault_tolerant=True) for _ in range(3))
         assert await active.try_lock()
         await active.recover()
         await put(active, make_run(b"foo", 1, [b"one"]))
-        before = tick()
+        before = await tick()
         assert not await standby.try_lock()
         assert await active.try_lock()
-        assert tick() == before + 1
+        assert await tick() == before + 1
         assert not await standby.try_lock()
         # It hangs, and another server takes over; when it goes on, it must not write.
         await taken_over(standby)
@@ -273,7 +272,6 @@ def test_a_server_that_lost_the_lock_writes_nothing(
         await active.close()
         # A clean end frees it at once.
         await standby.close()
-        third = SqlStore(options)
         assert await third.try_lock()
         state = await third.recover()
         assert state is not None
@@ -281,7 +279,6 @@ def test_a_server_that_lost_the_lock_writes_nothing(
         await third.close()
 
     asyncio.run(body())
-    server.drop(name)
 
 
 @pytest.mark.store_spec(74)
@@ -325,12 +322,12 @@ def test_a_database_that_does_not_answer(driver: str, database_servers: Callable
 @pytest.mark.parametrize("applied", [True, False], ids=["applied", "not applied"])
 @pytest.mark.parametrize("times", [1, 99], ids=["once", "until it gives up"])
 def test_a_commit_whose_outcome_is_unknown(
-    tmp_path: Path, applied: bool, times: int, monkeypatch: pytest.MonkeyPatch
+    database: OneDatabase, applied: bool, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection breaks at COMMIT, which has taken effect or not; whatever is true, nothing is there twice."""
 
     async def body() -> None:
-        store = sqlite_store(tmp_path)
+        store = database.store()
         await store.recover()
         await put(store, make_run(b"foo", 1, [b"x"] * 5), subscription(1), Sent(b"foo", 1, [1, 2]))
         real = store._database.transaction
@@ -370,12 +367,12 @@ def test_a_commit_whose_outcome_is_unknown(
             batch[2] = make_run(b"new", 1, [b"other"])
             store.stage(batch)
             await store.commit()
-        store, state = await reopened(store, tmp_path)
+        store, state = await reopened(store, database)
         assert state.channels[b"foo"].last == (8 if times == 1 else 6)
         assert state.channels[b"foo"].subscriptions[1].pending == {2, 3}
         assert state.channels[b"new"].subscriptions[2].pending == {1}
-        assert rows(tmp_path, "SELECT name FROM Channels ORDER BY name") == [("foo",), ("new",)]
-        assert rows(tmp_path, "SELECT count(*) FROM Messages") == [(9 if times == 1 else 7,)]
+        assert await database.rows("SELECT name FROM Channels ORDER BY name") == [("foo",), ("new",)]
+        assert await database.rows("SELECT count(*) FROM Messages") == [(9 if times == 1 else 7,)]
         segment = await store.read(b"new", 1, 1)
         assert segment is not None
         assert (b"z" if times == 1 else b"other") in (segment.message(1) or b"")

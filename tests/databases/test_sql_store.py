@@ -61,12 +61,21 @@ class TestMySql(SqlSuite):
     driver = "mysql"
 
 
+class TestMySqlOneConnection(SqlSuite):
+    driver = "mysql"
+    extra = {"max_open_conns": 1, "no_caching": True}  # noqa: RUF012
+
+
 class TestSqlite(StoreSuite):
+    driver = "sqlite"
+
     def open_store(self, directory: Path) -> Store:
         return SqlStore({"driver": "sqlite", "source": str(directory / "store.db")})
 
 
 class TestSqliteOneConnection(StoreSuite):
+    driver = "sqlite"
+
     def open_store(self, directory: Path) -> Store:
         return SqlStore(
             {

@@ -76,6 +76,13 @@ class World:
         assert match is not None
         return match
 
+    def subscription_id(self, channel: str, number: int = 1) -> int:
+        """The ID of the `number`th subscription of a channel: a database counts over all channels, others in each."""
+        if "SQL" not in self.server.arguments:
+            return number
+        line = rf"(?:Started new|Added member to) .*subject={re.escape(channel)}, .*subid=(\d+)"
+        return int(re.findall(line, self.log())[number - 1])
+
     async def close(self) -> None:
         """Close every STAN client that still can be closed, then the connections.
 
