@@ -2,7 +2,7 @@
 #
 #   make run ARGS="-p 4333 -cid my-cluster"     arguments for the server
 #   make test PYTEST_ARGS="-x -k durable"       arguments for pytest
-#   make bench BENCHES=bench/startup.py ARGS="--rounds 3"
+#   make bench ARGS="--quick"                   arguments for the benchmark: --only NAME, --list, --help
 #   make test PYTHON=python3.13                 which Python makes the environment (after `make clean`)
 
 PYTHON ?= python3
@@ -15,8 +15,6 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # What the compiled package is made from. Directories are listed too, since removing a file only touches its directory.
 INPUTS := setup.py pyproject.toml $(shell find src -not -path '*/__pycache__*' -not -path '*.egg-info*')
-
-BENCHES ?= $(filter-out bench/__init__.py bench/loadgen.py,$(wildcard bench/*.py))
 
 # What decides who gets which message when, of the conversations; `make sql` has all of them.
 DELIVERY := $(patsubst %,tests/conformance/test_%.py,durables queues redelivery start_positions subscribe publish limits channel_limits)
@@ -38,7 +36,7 @@ test: test-plain test-compiled
 test-compiled: $(VENV)/equipped
 	set -e; for driver in $(DATABASES); do \
 	    $(BIN)/python -m pytest $(DELIVERY) --store SQL:$$driver $(PYTEST_ARGS); done
-	$(BIN)/python -m pytest tests/unit tests/tidy tests/databases tests/conformance tests/operations tests/cli tests/client tests/faults tests/interop $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/unit tests/tidy tests/databases tests/bench tests/conformance tests/operations tests/cli tests/client tests/faults tests/interop $(PYTEST_ARGS)
 
 # Everything that runs on a database, with each of the three: takes ten minutes. With PYTEST_ARGS=--long the kills take
 # ten more.
@@ -75,9 +73,9 @@ sanitize: $(VENV)/equipped
 		PYTHONPATH=$(SANITIZED)/installed PYTHONPYCACHEPREFIX=$(SANITIZED)/pycache \
 		$(BIN)/python -m pytest $(SANITIZED_TESTS) $(PYTEST_ARGS)
 
-# Each measures, prints and judges nothing; its first lines say what the numbers mean.
+# Ours and the Go server side by side, into docs/internals/benchmarks.md; the other benches are run by themselves.
 bench: $(VENV)/equipped
-	@set -e; for bench in $(BENCHES); do echo "== $$bench"; $(BIN)/python $$bench $(ARGS); done
+	@$(BIN)/python -m bench.suite $(ARGS)
 
 # Pages that are made from the source.
 docs: $(VENV)/installed
@@ -105,7 +103,7 @@ $(VENV)/installed: $(INPUTS) | $(VENV)/created
 # What tests and checks need beside it. Older versions of pip know no dependency groups.
 $(VENV)/equipped: $(VENV)/installed
 	$(PIP) install --upgrade 'pip>=25.1'
-	$(PIP) install --group test --group dev
+	$(PIP) install --group test --group dev --group bench
 	@touch $@
 
 $(VENV)/created:

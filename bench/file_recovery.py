@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.cpu_per_message import children, peak_bytes
 from bench.file_store import Figures, Publisher, frames_for, table_head, table_rows
 from bench.loadgen import Acker, Client
-from bench.side_by_side import GO_SERVER, go_binary
+from bench.suite.toolchain import GO_SERVER, go_binary
 from tests.support.servers import ServerProcess, executable
 
 SIZE = 128

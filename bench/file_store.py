@@ -2,7 +2,7 @@
 
     python bench/file_store.py [--rounds 5] [--messages 50000] [--size 128] [--go-server PATH] [--directory DIR]
 
-Without `--go-server` it is built with the Go toolchain, as `side_by_side` does. Latencies are those of a publisher that
+Without `--go-server` it is built with the Go toolchain, as `make bench` does. Latencies are those of a publisher that
 waits for each ack. `--only` takes a part of a workload's name.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import statistics
 import sys
 import tempfile
 import threading
@@ -23,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.cpu_per_message import children, cpu_seconds
 from bench.loadgen import Acker, Client, Counter, Frames
-from bench.side_by_side import GO_SERVER, go_binary, text
+from bench.suite.figures import ratios, spread
+from bench.suite.toolchain import GO_SERVER, go_binary
 from tests.support.servers import ServerProcess, executable
 
 WINDOW = 1000  # publishes without an ack
@@ -150,8 +150,8 @@ def table_rows(name: str, rounds: list[tuple[Figures, Figures]]) -> str:
     rows = []
     for key in rounds[0][0]:
         mine, other = [r[0][key] for r in rounds], [r[1][key] for r in rounds]
-        ratio = statistics.median(a / b for a, b in zip(mine, other, strict=True) if b)
-        rows.append(f"| {name} | {key} | {text(mine)} | {text(other)} | {ratio:.2f} |")
+        ratio = ratios(mine, other).median
+        rows.append(f"| {name} | {key} | {spread(mine).text(1)} | {spread(other).text(1)} | {ratio:.2f} |")
     return "\n".join(rows)
 
 

@@ -31,8 +31,13 @@ def varint(value: int) -> bytes:
 class Link:
     """One NATS connection."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port))
+    def __init__(self, port: int, timeout_s: float | None = None) -> None:
+        """
+        Args:
+            port: on the loopback address.
+            timeout_s: of each send and receive; None waits for ever.
+        """
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
         self._read_until(b"\r\n")
@@ -69,11 +74,15 @@ class Link:
 class Client:
     """A STAN client on a link of its own."""
 
-    def __init__(self, port: int, client_id: bytes, cluster: bytes = b"test-cluster") -> None:
-        self.link = Link(port)
+    def __init__(
+        self, port: int, client_id: bytes, cluster: bytes = b"test-cluster", timeout_s: float | None = None
+    ) -> None:
+        self.link = Link(port, timeout_s)
         self.cluster = cluster
         self.client_id = client_id
         self.connection_id = b"conn-" + client_id
+        self.messages_inbox = b"_INBOX.msgs." + client_id
+        self.has_ack_inbox = False  # until somebody subscribes to the acks of its publishes
         heartbeat = b"_INBOX.hb." + client_id
         self.link.socket.sendall(b"SUB %s 1\r\n" % heartbeat)
         request = field(1, client_id) + field(2, heartbeat) + b"\x18\x01" + field(4, self.connection_id)
@@ -99,13 +108,16 @@ class Client:
             )  # fmt: skip
         return bytes(frames)
 
-    def subscribe(self, channel: bytes, max_in_flight: int, start_first: bool = True) -> bytes:
-        """Subscribe with sid 2; returns the ack inbox."""
-        inbox = b"_INBOX.msgs." + self.client_id
-        self.link.socket.sendall(b"SUB %s 2\r\n" % inbox)
+    def subscribe(
+        self, channel: bytes, max_in_flight: int, start_first: bool = True, *, sid: int = 2, queue: bytes = b""
+    ) -> bytes:
+        """Subscribe; returns the ack inbox. The first subscription of a client has the sid 2."""
+        inbox = self.messages_inbox if sid == 2 else b"%b.%d" % (self.messages_inbox, sid)
+        self.link.socket.sendall(b"SUB %s %d\r\n" % (inbox, sid))
         request = (
             field(1, self.client_id)
             + field(2, channel)
+            + (field(3, queue) if queue else b"")
             + field(4, inbox)
             + b"\x28" + varint(max_in_flight)
             + b"\x30\x1e"
@@ -149,7 +161,7 @@ class Acker(threading.Thread):
         self.client = client
         self.expected = expected
         self.count = 0
-        self._acks = Frames(_ack_frame(ack_inbox, channel, sequence) for sequence in range(1, expected + 1))
+        self._acks = Frames(ack_frame(ack_inbox, channel, sequence) for sequence in range(1, expected + 1))
         self.start()
 
     def run(self) -> None:
@@ -169,7 +181,8 @@ class Acker(threading.Thread):
             data = (data[1 - len(_DELIVERY) :] if not data.endswith(b"\n") else b"") + chunk
 
 
-def _ack_frame(ack_inbox: bytes, channel: bytes, sequence: int) -> bytes:
+def ack_frame(ack_inbox: bytes, channel: bytes, sequence: int) -> bytes:
+    """The bytes of one ack."""
     ack = field(1, channel) + b"\x10" + varint(sequence)
     return b"PUB %b %d\r\n%b\r\n" % (ack_inbox, len(ack), ack)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.file_store import WORKLOADS, Figures, measure_on, table_head, table_rows
-from bench.side_by_side import GO_SERVER, go_binary
+from bench.suite.toolchain import GO_SERVER, go_binary
 from nats_streaming.protocol.control_messages import ServerInfo
 from nats_streaming.stores.batch import ChannelCreated, ServerPut
 from nats_streaming.stores.sql.create import create_tables

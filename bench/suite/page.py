@@ -1,0 +1,206 @@
+"""The page of a run, made from its raw numbers and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from bench.suite.figures import CPU, FIGURES, HEADLINES, PEAK, RATE, Spread, ratios, spread
+from bench.suite.results import Curve, Part, Results
+
+BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+NONE = "–"
+
+_HEAD = """# Benchmarks
+
+Made by `{command}` on {date}, in {minutes:.0f} minutes.
+Do not edit: the text is in `bench/suite/page.py`, the raw numbers are in
+[bench/results/{raw}](../../bench/results/{raw}).
+
+Ours and the Go server, one after the other in every round, who goes first alternating. Each cell has the median of the
+rounds and their spread (least..greatest); there {were} {rounds}. A ratio is ours divided by the Go server's: the median
+of the ratios within a round. For rates a ratio above 1 is better, for latency, processor time and memory one below 1.
+
+- **messages/s**: published messages per second until the last one was acked and delivered to everyone.
+- **p50, p99, p99.9**: what a publisher waits for its ack that sends nothing before it has it.
+- **CPU** is processor time per message, **peak** the most memory since the server's start; both are those of the whole
+  tree of processes, our nats-server included.
+- **load**: `own` is `bench/suite/load.py`, which has its frames ready and costs little processor time, so that the
+  server is what is measured; `stan-bench` is the Go client's load generator, which costs as much as a server does.
+- **FILE**: `file_sync` is on for both: an ack means that the message is on the disk.
+- Messages have 128 bytes where nothing else is said, 1,000 of each publisher may be without an ack.
+- **replay**: one subscriber takes {replayed:,} messages from the first on. Warm: they were published right before, and
+  are in the server's memory or the system's cache. Cold: after a restart, the files out of the system's cache, too.
+- **busy**: cores that others used right before, the most of all rounds. Above 0.2 the figures of a part are doubtful.
+"""
+
+
+def page(results: Results, raw: str, pictures: Sequence[str]) -> str:
+    """
+    Args:
+        raw: name of the file with the raw numbers.
+        pictures: names of those that were drawn.
+    """
+    head = _HEAD.format(
+        command=results.command, date=results.date, minutes=results.seconds / 60, raw=raw, rounds=results.rounds,
+        were="was" if results.rounds == 1 else "were",
+        replayed=max([part.count for part in results.parts if part.name.startswith("replay")], default=0),
+    )  # fmt: skip
+    pieces = [head, *(f"**{note}**\n" for note in results.notes)]
+    if results.errors():
+        pieces.append("## What failed\n\n" + "\n".join(f"- {_cell(failure)}" for failure in results.errors()) + "\n")
+    pieces.append("## The machine\n\n" + _table(["", ""], results.machine.items()))
+    for store in ("MEMORY", "FILE"):
+        parts = [part for part in results.parts if part.store == store]
+        if parts:
+            pieces.append(f"## Side by side: {store} store\n\n{_picture(pictures, 'ratios')}" + side_by_side(parts))
+            pictures = [name for name in pictures if not name.startswith("ratios")]
+    if results.ceilings:
+        pieces.append(_ceiling_section(results.ceilings))
+    if results.curves:
+        pieces.append(_growth_section(results.curves, pictures))
+    return "\n".join(pieces)
+
+
+def side_by_side(parts: Sequence[Part]) -> str:
+    """A table with a row per workload and figure that is compared."""
+    columns = ["workload", "load", "figure", "ours", "Go server", "ours / Go", "CPU, µs: ours", "Go", "ours / Go"]
+    columns += ["peak, MB: ours", "Go", "ours / Go", "busy"]
+    rows = []
+    for part in parts:
+        measured = [key for key in HEADLINES if part.values("ours", key) or part.values("Go", key)]
+        for place, key in enumerate(measured):
+            # Beside the first figure only: they are those of the part.
+            beside = [cell for other in (CPU, PEAK) for cell in _compared(part, other)] if place == 0 else [""] * 6
+            title = part.title if place == 0 else ""
+            busy = f"{max(part.busy_cores):.1f}" if place == 0 else ""
+            rows.append(
+                [title, part.load if place == 0 else "", FIGURES[key].title, *_compared(part, key), *beside, busy]
+            )
+        if part.error:
+            rows.append([part.title, part.load, f"failed: {_cell(part.error)}", *[""] * 9, ""])
+    return _table(columns, rows, left=3)
+
+
+def headlines(results: Results) -> str:
+    """The table for the README."""
+    rows = [
+        [part.title, part.store, part.load, FIGURES[key].title, *_compared(part, key)]
+        for part in results.parts
+        for key in HEADLINES[:2]
+        if part.is_headline and part.values("ours", key) and not (key == RATE and part.values("ours", HEADLINES[1]))
+    ]
+    rows += [
+        [f"{part.title}, of what nats-server allows", part.store, part.load, "percent", *_percent(part), NONE, NONE]
+        for part in results.ceilings
+        if part.values("ours", RATE) and not part.error
+    ]
+    return f"`{results.command}` on {results.date[:10]}:\n\n" + _table(
+        ["workload", "store", "load", "figure", "ours", "Go server", "ours / Go"], rows, left=4
+    )
+
+
+def with_headlines(readme: str, results: Results) -> str:
+    """The README with its table made anew.
+
+    Raises:
+        ValueError: the marks between which it stands are not there.
+    """
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"README.md has no {BEGIN} with an {END} behind it")
+    return f"{before}{BEGIN}\n{headlines(results)}{END}{after}"
+
+
+def bend(curve: Curve, figure: str) -> Spread:
+    """How many times the least of the points' medians the greatest is, between which sizes."""
+    medians = [spread([row[figure] for row in point.rounds]).median for point in curve.points]
+    return Spread(max(medians) / min(medians), min(medians), max(medians))
+
+
+def _ceiling_section(ceilings: Sequence[Part]) -> str:
+    rows = []
+    for part in ceilings:
+        if part.error:
+            rows.append([part.title, f"failed: {_cell(part.error)}", "", "", ""])
+            continue
+        idle = _spread_text(part, "idle", CPU)
+        rows.append(
+            [part.title, _spread_text(part, "ours", RATE), _spread_text(part, "idle", RATE), *_percent(part), idle]
+        )
+    columns = [
+        "workload",
+        "ours, messages/s",
+        "idle responder, messages/s",
+        "percent",
+        "CPU of the responder, µs/message",
+    ]
+    return (
+        "## The ceiling\n\nThe same publishes through a nats-server to `bench/suite/idle_responder.py`, which answers"
+        " with ready-made acks of the\nsame size and does nothing else. Above 100 percent the way around nats-server is"
+        " what helps.\n\n" + _table(columns, rows, left=1)
+    )
+
+
+def _growth_section(curves: Sequence[Curve], pictures: Sequence[str]) -> str:
+    pieces = [
+        "## Growth\n\nOurs alone, at ever larger sizes. It must not bend: processor time per message at the dearest"
+        f" size is compared with\nthat at the cheapest.\n\n{_picture(pictures, 'growth')}"
+    ]
+    for curve in curves:
+        pieces.append(f"### {curve.title}, by {curve.group}, {curve.store}\n\n{_sentence(curve)}")
+        columns = [curve.group, f"{curve.per}/s", "CPU, µs each", "peak, MB"]
+        rows = [
+            [
+                f"{point.size:,}",
+                *(spread([row[key] for row in point.rounds]).text(FIGURES[key].digits) for key in (RATE, CPU, PEAK)),
+            ]
+            for point in curve.points
+        ]
+        pieces.append(_table(columns, rows, left=0))
+    return "\n".join(pieces)
+
+
+def _sentence(curve: Curve) -> str:
+    if curve.error:
+        return f"Failed {_cell(curve.error)}\n"
+    rate, cpu = bend(curve, RATE), bend(curve, CPU)
+    first, last = curve.points[0].size, curve.points[-1].size
+    return (
+        f"From {first:,} to {last:,} {curve.group} the fastest point is {rate.median:.2f} times the slowest"
+        f" ({rate.least:,.0f} to {rate.greatest:,.0f} a second),\nthe dearest {cpu.median:.2f} times the cheapest"
+        f" ({cpu.least:.2f} to {cpu.greatest:.2f} µs).\n"
+    )
+
+
+def _compared(part: Part, key: str) -> list[str]:
+    """Ours, the Go server's and the ratio."""
+    ours, other = part.values("ours", key), part.values("Go", key)
+    ratio = ratios(ours, other).text(2) if ours and len(ours) == len(other) else NONE
+    return [_spread_text(part, "ours", key), _spread_text(part, "Go", key), ratio]
+
+
+def _percent(part: Part) -> list[str]:
+    share = ratios(part.values("ours", RATE), part.values("idle", RATE))
+    return [Spread(*(100 * value for value in (share.median, share.least, share.greatest))).text(0)]
+
+
+def _spread_text(part: Part, side: str, key: str) -> str:
+    values = part.values(side, key)
+    return spread(values).text(FIGURES[key].digits) if values else NONE
+
+
+def _picture(pictures: Sequence[str], kind: str) -> str:
+    return "".join(f"![{name.removesuffix('.svg')}](pictures/{name})\n\n" for name in pictures if name.startswith(kind))
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"\s+", " ", text.replace("|", "/"))
+
+
+def _table(columns: Sequence[str], rows: object, left: int = 2) -> str:
+    """Markdown; the first `left` columns stand left, numbers right."""
+    lines = [f"| {' | '.join(columns)} |", "|" + "|".join(["---"] * left + ["--:"] * (len(columns) - left)) + "|"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]  # type: ignore[attr-defined]
+    return "\n".join(lines) + "\n"
