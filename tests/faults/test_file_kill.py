@@ -45,6 +45,7 @@ class Ledger:
         safe: those whose ack had reached NATS before a publish was sent that the server has acknowledged.
         again: acked sequences that came again later.
         forgotten: those of them that were safe.
+        last: sequence of the durable channel, as `check` has found it.
     """
 
     acknowledged: dict[bytes, set[bytes]] = field(default_factory=lambda: defaultdict(set))
@@ -54,6 +55,7 @@ class Ledger:
     safe: set[int] = field(default_factory=set)
     again: list[int] = field(default_factory=list)
     forgotten: list[int] = field(default_factory=list)
+    last: int = 0
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
 
@@ -150,37 +152,37 @@ async def check(server: ServerProcess, ledger: Ledger) -> int:
     total = 0
     for channel in CHANNELS:
         wanted = ledger.acknowledged[channel]
+        end = b"%d, the end" % next(ledger.numbers)
+        await reader.publish(channel, end)
         subscription = await reader.subscribe(channel, start=StartPosition.FIRST, max_in_flight=10_000, auto_ack=True)
         found: list[bytes] = []
-        sequence = 0
-        while True:
-            try:
-                delivery = await subscription.next(1.0)
-            except TimeoutError:
-                break
-            sequence += 1
+        while not found or found[-1] != end:
+            delivery = await subscription.next(_RESTART_SECONDS)
+            sequence = len(found) + 1
             assert delivery.sequence == sequence, f"{channel!r}: {delivery.sequence} instead of {sequence}"
             found.append(delivery.data)
+        if channel == DURABLE_CHANNEL:
+            ledger.last = len(found)
         assert len(set(found)) == len(found), f"{channel!r}: something is there twice"
         lost = wanted - set(found)
         assert not lost, f"{channel!r}: {len(lost)} acknowledged messages are lost, {sorted(lost)[:3]}"
-        total += len(found)
+        total += len(found) - 1
     await reader.nats.close()
     return total
 
 
 async def check_durable(server: ServerProcess, ledger: Ledger) -> None:
-    """The durable goes on and gets what it has not had yet."""
+    """The durable goes on and gets what it has not had yet; `check` was before."""
     consumer = await connect(server.port, b"consumer")
     job = asyncio.create_task(consume(consumer, ledger))
-    seen = -1
-    while seen != len(ledger.received):
-        seen = len(ledger.received)
-        await asyncio.sleep(1.0)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_RESTART_SECONDS):
+            while len(ledger.received) < ledger.last:
+                await asyncio.sleep(0.02)
     job.cancel()
     await asyncio.gather(job, return_exceptions=True)
     await consumer.nats.close()
-    missing = set(range(1, max(ledger.received) + 1)) - set(ledger.received)
+    missing = set(range(1, ledger.last + 1)) - set(ledger.received)
     assert not missing, f"never delivered to the durable: {sorted(missing)[:9]}"
 
 

@@ -85,7 +85,7 @@ def test_the_server_is_killed(
     driver: str, database_servers: Callable[[str], DatabaseServer], tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     arguments = sql_arguments(driver, database_servers, tmp_path)
-    print(asyncio.run(run(arguments, kills(pytestconfig, 5), one_life, stays=False)))  # noqa: T201
+    print(asyncio.run(run(arguments, kills(pytestconfig, 3), one_life, stays=False)))  # noqa: T201
 
 
 @pytest.mark.store_spec(74)
@@ -119,7 +119,7 @@ def test_the_database_is_killed(
             await client.close()
             await client.nats.close()
 
-    print(asyncio.run(run(arguments, kills(pytestconfig, 3), kill, stays=True)))  # noqa: T201
+    print(asyncio.run(run(arguments, kills(pytestconfig, 2), kill, stays=True)))  # noqa: T201
 
 
 def test_the_table_script_is_what_sql_init_does(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.checklist import report
+from tests.support.coroutine_tests import run_if_coroutine
 from tests.support.servers import ServerProcess
 
 TEST_SECONDS = 60.0
@@ -62,16 +61,7 @@ def start() -> Iterator[Callable[..., ServerProcess]]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
-
-    async def run() -> None:
-        async with asyncio.timeout(TEST_SECONDS):
-            await pyfuncitem.obj(**arguments)
-
-    asyncio.run(run())
-    return True
+    return run_if_coroutine(pyfuncitem, TEST_SECONDS)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

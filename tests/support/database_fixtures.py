@@ -39,6 +39,11 @@ def sql_arguments(driver: str, servers: Callable[[str], DatabaseServer], directo
     if driver != "sqlite":
         server = servers(driver)
         source = server.source(server.create())
+    return initialized(driver, source)
+
+
+def initialized(driver: str, source: str) -> list[str]:
+    """Arguments of a server on this database; `-sql_init` creates its tables."""
     arguments = ["-store", "SQL", "-sql_driver", driver, "-sql_source", source]
     subprocess.run([executable(), *arguments, "-sql_init"], check=True, stdout=subprocess.DEVNULL, timeout=60)
     return arguments

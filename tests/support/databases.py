@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from tests.support.servers import free_port
+from tests.support.small_disk import SmallDisk
 
 _START_S = 60.0
 _STOP_S = 30.0
@@ -29,26 +30,44 @@ class DatabaseServer(ABC):
     Attributes:
         driver: as `-sql_driver` has it.
         port: where it listens; the same after `start` again.
+        data: the directory of its data, as the server sees it.
+        tls: paths of its certificate and of the key to it.
     """
 
     driver: ClassVar[str]
 
-    def __init__(self, under: str | None = None) -> None:
+    def __init__(
+        self, under: str | None = None, *, disk: SmallDisk | None = None, tls: tuple[Path, Path] | None = None
+    ) -> None:
         """
         Args:
             under: where its directory is made; by default where a sync costs nothing.
+            disk: where its data lie instead.
+            tls: see the attribute; it takes connections in clear, too.
         """
         self.port = free_port()
+        self._disk = disk
         # Not below the test's own directory: its path may be too long for a Unix socket.
         self.directory = Path(tempfile.mkdtemp(prefix=f"{self.driver}-", dir=under or memory_directory()))
+        self.data = self.directory / "data" if disk is None else disk.inside / "data"
         self.process: subprocess.Popen[bytes] | None = None
         self._count = 0
-        try:
+        if disk is None:
             _give_away(self.directory, self.user())
+        try:
+            self.tls = tls and (self._own(tls[0]), self._own(tls[1]))
             self._initialize()
         except BaseException:
             shutil.rmtree(self.directory, ignore_errors=True)
             raise
+
+    def _own(self, path: Path) -> Path:
+        """A copy that the server may read, and nobody else."""
+        copy = self.directory / path.name
+        copy.touch(0o600)
+        copy.write_bytes(path.read_bytes())
+        _give_away(copy, self.user())
+        return copy
 
     @classmethod
     @abstractmethod
@@ -87,7 +106,7 @@ class DatabaseServer(ABC):
         """Start and wait until it answers."""
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                self._command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, **as_user(self.user())
+                self._within(self._command()), stdout=log, stderr=log, stdin=subprocess.DEVNULL, **self._as_user()
             )
         deadline = time.monotonic() + _START_S
         while True:
@@ -101,6 +120,16 @@ class DatabaseServer(ABC):
                         f"{self.driver} does not start: {error.stderr!r}\n{self.log()[-3000:]}"
                     ) from None
             time.sleep(0.02)
+
+    def _within(self, command: list[str]) -> list[str]:
+        """A command that is to see the data."""
+        return command if self._disk is None else [*self._disk.enter(self.user()), *command]
+
+    def _as_user(self) -> dict[str, str]:
+        return as_user(self.user()) if self._disk is None else {}
+
+    def _prepare(self, command: list[str]) -> None:
+        run(self._within(command), **self._as_user())
 
     def log(self) -> str:
         return (self.directory / "log").read_text(errors="replace")
@@ -149,7 +178,7 @@ class PostgresServer(DatabaseServer):
         return "postgres"
 
     def _initialize(self) -> None:
-        run([tool("initdb"), "-D", str(self.directory / "data"), "-U", "nss", "-A", "trust", "--no-sync"], self.user())
+        self._prepare([tool("initdb"), "-D", str(self.data), "-U", "nss", "-A", "trust", "--no-sync"])
 
     def _command(self) -> list[str]:
         settings = {
@@ -160,8 +189,13 @@ class PostgresServer(DatabaseServer):
             # Else one that is killed leaves its segments in /dev/shm.
             "dynamic_shared_memory_type": "mmap",
         }
+        if self._disk is not None:
+            # The log of what is not yet in the tables keeps to a part of the disk.
+            settings |= {"min_wal_size": "32MB", "max_wal_size": "48MB"}
+        if self.tls is not None:
+            settings |= {"ssl": "on", "ssl_cert_file": str(self.tls[0]), "ssl_key_file": str(self.tls[1])}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return [tool("postgres"), "-D", str(self.directory / "data"), *options]
+        return [tool("postgres"), "-D", str(self.data), *options]
 
     def execute(self, statement: str, database: str = "") -> str:
         return run(
@@ -186,25 +220,26 @@ class MariaDbServer(DatabaseServer):
         return "mysql"
 
     def _initialize(self) -> None:
-        run(
+        self._prepare(
             [
                 *(tool("mariadb-install-db", "mysql_install_db"), "--no-defaults", "--skip-test-db"),
-                *("--auth-root-authentication-method=normal", f"--datadir={self.directory / 'data'}"),
-            ],
-            self.user(),
+                *("--auth-root-authentication-method=normal", f"--datadir={self.data}"),
+            ]
         )
 
     def _command(self) -> list[str]:
+        tls = [] if self.tls is None else [f"--ssl-cert={self.tls[0]}", f"--ssl-key={self.tls[1]}"]
         return [
             tool("mariadbd", "mysqld"),
             "--no-defaults",
-            f"--datadir={self.directory / 'data'}",
+            f"--datadir={self.data}",
             f"--socket={self.directory / 'socket'}",
             f"--pid-file={self.directory / 'pid'}",
             f"--port={self.port}",
             "--bind-address=127.0.0.1",
             "--character-set-server=utf8mb4",
             "--innodb-buffer-pool-size=256M",
+            *tls,
         ]
 
     def execute(self, statement: str, database: str = "") -> str:
@@ -254,7 +289,7 @@ def _give_away(directory: Path, user: str) -> None:
         os.chown(directory, pwd.getpwnam(user).pw_uid, -1)
 
 
-def run(command: list[str], user: str = "") -> str:
+def run(command: list[str], **options: str) -> str:
     done = subprocess.run(
         command,
         check=True,
@@ -263,6 +298,6 @@ def run(command: list[str], user: str = "") -> str:
         stdin=subprocess.DEVNULL,
         cwd="/",
         timeout=_START_S,
-        **(as_user(user) if user else {}),
+        **options,
     )
     return done.stdout

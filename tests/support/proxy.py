@@ -1,18 +1,29 @@
-"""A TCP proxy on the loopback whose connections can be cut, refused, and let through again."""
+"""A TCP proxy on the loopback whose connections can be cut, refused, slowed down, and let through again."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
 from typing import cast
 
 
 class Proxy:
-    """Forwards to one port. Leaving it closes everything."""
+    """Forwards to one port. Leaving it closes everything.
+
+    Attributes:
+        delay_s: how long everything that comes, from either side, is held.
+        lets_request, lets_response: asked about each chunk of a client or of the target; False cuts all connections
+            instead of forwarding it.
+    """
 
     def __init__(self, target_port: int) -> None:
         self.target_port = target_port
         self.port = 0
         self.is_open = True
+        self.delay_s = 0.0
+        self.lets_request: Callable[[bytes], bool] | None = None
+        self.lets_response: Callable[[bytes], bool] | None = None
         self.ends: set[_End] = set()
         self._server: asyncio.Server | None = None
 
@@ -53,6 +64,7 @@ class _End(asyncio.Protocol):
         self.proxy = proxy
         self.transport: asyncio.Transport
         self.other: _End | None = None
+        self._held: deque[bytes] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -61,7 +73,18 @@ class _End(asyncio.Protocol):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self.other is not None:
+        lets = self.proxy.lets_request if isinstance(self, _Near) else self.proxy.lets_response
+        if lets is not None and not lets(data):
+            self.proxy.cut()
+        elif self.proxy.delay_s or self._held:
+            self._held.append(data)
+            asyncio.get_running_loop().call_later(self.proxy.delay_s, self._forward)
+        elif self.other is not None:
+            self.other.transport.write(data)
+
+    def _forward(self) -> None:
+        data = self._held.popleft()
+        if self.other is not None and not self.other.transport.is_closing():
             self.other.transport.write(data)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 import subprocess
 from pathlib import Path
 
@@ -35,6 +36,12 @@ class SmallDisk:
         self.wrapper = directory / "on-small-disk"
         self.wrapper.write_text(_WRAPPER.format(pid=self._holder.pid, program=executable()))
         self.wrapper.chmod(0o755)
+
+    def enter(self, user: str) -> list[str]:
+        """What to put before a command that is to see the disk, as a user that is not root and owns all of it."""
+        known = pwd.getpwnam(user)
+        inside = ["nsenter", "--target", str(self._holder.pid), "--user", "--mount", "--preserve-credentials"]
+        return [*inside, "unshare", f"--map-user={known.pw_uid}", f"--map-group={known.pw_gid}"]
 
     def outside(self, path: Path) -> Path:
         """Where the test finds a file of the server."""

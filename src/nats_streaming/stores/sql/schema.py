@@ -52,16 +52,21 @@ class Tables:
         server, clients, channels, messages, subscriptions, pending, lock: one each.
     """
 
-    def __init__(self, *, lower_case: bool, time_index: bool) -> None:
+    def __init__(self, *, lower_case: bool, time_index: bool, key_names: bool = True) -> None:
         """
         Args:
             lower_case: the original's scripts do not quote names, which PostgreSQL turns to lower case.
             time_index: create the original's index on timestamps. We do not use it, the Go server does.
+            key_names: name the primary keys as the original does; MySQL warns that it ignores such names.
         """
         self.metadata = MetaData()
 
         def table(name: str, *columns: Any) -> Table:
             return Table(name.lower() if lower_case else name, self.metadata, *columns, mysql_engine="InnoDB")
+
+        def key(name: str, *columns: str) -> PrimaryKeyConstraint:
+            name = name.lower() if lower_case else name
+            return PrimaryKeyConstraint(*columns, name=name if key_names else None)
 
         zero = text("0")
         self.server = table(
@@ -96,7 +101,7 @@ class Tables:
             Column("timestamp", BigInteger),
             Column("size", Integer),
             Column("data", LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")),
-            PrimaryKeyConstraint("id", "seq", name="PK_MsgKey".lower() if lower_case else "PK_MsgKey"),
+            key("PK_MsgKey", "id", "seq"),
         )
         if time_index:
             name = "Idx_MsgsTimestamp"
@@ -108,7 +113,7 @@ class Tables:
             Column("lastsent", _unsigned(), server_default=zero),
             Column("proto", LargeBinary),
             Column("deleted", Boolean, server_default=false()),
-            PrimaryKeyConstraint("id", "subid", name="PK_SubKey".lower() if lower_case else "PK_SubKey"),
+            key("PK_SubKey", "id", "subid"),
         )
         self.pending = table(
             "SubsPending",
@@ -118,7 +123,7 @@ class Tables:
             Column("lastsent", _unsigned(), server_default=zero),
             Column("pending", LargeBinary),
             Column("acks", LargeBinary),
-            PrimaryKeyConstraint("subid", "row", name="PK_MsgPendingKey".lower() if lower_case else "PK_MsgPendingKey"),
+            key("PK_MsgPendingKey", "subid", "row"),
         )
         name = "Idx_SubsPendingSeq"
         Index(name.lower() if lower_case else name, self.pending.c.seq)

@@ -33,7 +33,7 @@ class MySqlDialect(Dialect):
     begin = "START TRANSACTION"
 
     def make_tables(self) -> Tables:
-        return Tables(lower_case=False, time_index=True)
+        return Tables(lower_case=False, time_index=True, key_names=False)
 
     async def connect(self) -> Any:
         import asyncmy
