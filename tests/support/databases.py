@@ -31,13 +31,13 @@ class DatabaseServer(ABC):
         driver: as `-sql_driver` has it.
         port: where it listens; the same after `start` again.
         data: the directory of its data, as the server sees it.
-        tls: paths of its certificate and of the key to it.
+        tls: paths of its certificate, of the key to it, and of the authority of its clients' certificates.
     """
 
     driver: ClassVar[str]
 
     def __init__(
-        self, under: str | None = None, *, disk: SmallDisk | None = None, tls: tuple[Path, Path] | None = None
+        self, under: str | None = None, *, disk: SmallDisk | None = None, tls: tuple[Path, Path, Path] | None = None
     ) -> None:
         """
         Args:
@@ -55,7 +55,7 @@ class DatabaseServer(ABC):
         if disk is None:
             _give_away(self.directory, self.user())
         try:
-            self.tls = tls and (self._own(tls[0]), self._own(tls[1]))
+            self.tls = tls and (self._own(tls[0]), self._own(tls[1]), self._own(tls[2]))
             self._initialize()
         except BaseException:
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -193,7 +193,8 @@ class PostgresServer(DatabaseServer):
             # The log of what is not yet in the tables keeps to a part of the disk.
             settings |= {"min_wal_size": "32MB", "max_wal_size": "48MB"}
         if self.tls is not None:
-            settings |= {"ssl": "on", "ssl_cert_file": str(self.tls[0]), "ssl_key_file": str(self.tls[1])}
+            names = ("ssl_cert_file", "ssl_key_file", "ssl_ca_file")
+            settings |= {"ssl": "on", **dict(zip(names, map(str, self.tls), strict=True))}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [tool("postgres"), "-D", str(self.data), *options]
 
@@ -228,7 +229,8 @@ class MariaDbServer(DatabaseServer):
         )
 
     def _command(self) -> list[str]:
-        tls = [] if self.tls is None else [f"--ssl-cert={self.tls[0]}", f"--ssl-key={self.tls[1]}"]
+        names = ("cert", "key", "ca")
+        tls = [f"--ssl-{name}={path}" for name, path in zip(names, self.tls or (), strict=self.tls is not None)]
         return [
             tool("mariadbd", "mysqld"),
             "--no-defaults",

@@ -6,6 +6,7 @@ case; `migrate` mends both.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -36,14 +37,31 @@ class MySqlDialect(Dialect):
         return Tables(lower_case=False, time_index=True, key_names=False)
 
     async def connect(self) -> Any:
+        source = self.source
+        context = make_context(source.tls) if source.tls is not None else None
+        try:
+            connection = await self._connect(context)
+        except self.driver_errors() as error:
+            if source.tls is None or not _answers_in_clear(error):
+                raise
+            if not source.tls.optional:
+                # Without its cause, which would be told instead.
+                raise ConnectionError("the source demands TLS, which the server does not support") from None
+            connection = await self._connect(None)
+        # Without a strict mode what is too long is cut off, silently.
+        await connection.query("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")
+        for name, value in source.settings.items():
+            await connection.query(f"SET SESSION {name} = {value}")
+        return connection
+
+    async def _connect(self, context: ssl.SSLContext | None) -> Any:
         import asyncmy
 
         source = self.source
         address: dict[str, Any] = {"unix_socket": source.socket}
         if not source.socket:
             address = {"host": source.host, "port": source.port}
-        context = make_context(source.tls) if source.tls is not None else None
-        connection: Any = await asyncmy.connect(
+        return await asyncmy.connect(
             user=source.user,
             password=source.password,
             database=source.database,
@@ -55,11 +73,6 @@ class MySqlDialect(Dialect):
             max_allowed_packet=1 << 30,
             **address,
         )
-        # Without a strict mode what is too long is cut off, silently.
-        await connection.query("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")
-        for name, value in source.settings.items():
-            await connection.query(f"SET SESSION {name} = {value}")
-        return connection
 
     async def insert_messages(self, connection: AsyncConnection, rows: Sequence[MessageRow]) -> None:
         limit = self.insert_rows or INSERT_ROWS
@@ -104,6 +117,12 @@ class MySqlDialect(Dialect):
     def is_conflict(self, error: BaseException) -> bool:
         arguments: Any = getattr(getattr(error, "orig", error), "args", ())
         return bool(arguments) and arguments[0] in _CONFLICTS
+
+
+def _answers_in_clear(error: BaseException) -> bool:
+    """Whether a server met our TLS with something else: the driver does not look at what the server offers."""
+    cause = error.__cause__
+    return isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER"
 
 
 def _column_length(table: str, column: str) -> Any:
