@@ -64,3 +64,8 @@ def _decimal(value: int, unit: int) -> str:
         return str(whole)
     digits = len(str(unit)) - 1
     return f"{whole}.{fraction:0{digits}d}".rstrip("0")
+
+
+def cpu_ns() -> int:
+    """Nanoseconds of CPU that this process has used."""
+    return time.process_time_ns()

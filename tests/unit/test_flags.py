@@ -60,7 +60,7 @@ def default_of(flag: Flag) -> object:
 
 class TestTable:
     def test_it_has_every_flag_of_the_original_and_ours(self) -> None:
-        ours = ["file_strict", "log_format", "metrics_channels", "metrics_subs", "nats_server_binary"]
+        ours = ["direct_clients", "file_strict", "log_format", "metrics_channels", "metrics_subs", "nats_server_binary"]
         assert sorted(FLAGS) == sorted([*ORIGINAL.split(), *ours, "sql_init", "sql_script"])
 
     def test_no_name_stands_twice(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
@@ -18,27 +19,21 @@ _TIMEOUT: Final = ClientTimeout(total=60, connect=5)  # a CPU profile takes its 
 _NOT_PASSED_ON: Final = frozenset(
     ("connection", "content-length", "date", "keep-alive", "server", "trailer", "transfer-encoding")
 )
-_OWN_LISTENER: Final = re.compile(rb'"(http_host|http_port|https_port)": (?:"[^"]*"|-?\d+)')
 
 
 class NatsPages:
-    """Passes requests on, and answers as nats-server does; only `varz` names our listener, not the hidden one."""
+    """Passes requests on, and answers as nats-server does; only `varz` names our listeners, not the hidden ones."""
 
-    def __init__(
-        self, address: Callable[[], tuple[str, int] | None], host: str, http_port: int, https_port: int
-    ) -> None:
+    def __init__(self, address: Callable[[], tuple[str, int] | None], shown: Mapping[str, str | int]) -> None:
         """
         Args:
             address: host and port of nats-server's monitoring, None while there is none.
-            host: on which we listen.
-            http_port, https_port: the ports we listen on, 0 for none.
+            shown: what top-level keys of `varz` have instead of nats-server's own: the addresses where we listen.
         """
         self._address = address
-        self._shown = {
-            b"http_host": b'"%b"' % host.encode(),
-            b"http_port": b"%d" % http_port,
-            b"https_port": b"%d" % https_port,
-        }
+        self._shown = {key.encode(): json.dumps(value).encode() for key, value in shown.items()}
+        keys = b"|".join(self._shown)
+        self._replaced = re.compile(rb'^  "(%b)": (?:"[^"]*"|-?\d+)' % keys, re.MULTILINE)
         self._session: ClientSession | None = None
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -58,7 +53,7 @@ class NatsPages:
         except (ClientError, TimeoutError) as failure:
             return error(503, f"the nats-server does not answer: {failure}")
         if request.path.endswith("/varz"):
-            body = _OWN_LISTENER.sub(lambda match: b'"%b": %b' % (match[1], self._shown[match[1]]), body)
+            body = self._replaced.sub(lambda match: b'  "%b": %b' % (match[1], self._shown[match[1]]), body)
         callback = read_query(request.rel_url.raw_query_string).callback
         if callback and got.content_type == "application/json":
             # Newer nats-servers have given this up.

@@ -25,6 +25,7 @@ _LEVELS = {
     b"TRC": TRACE,
 }
 _LINE = re.compile(rb"\[\d+\] (?:\d{4}/\d\d/\d\d [\d:.]+ (?:UTC )?)?\[(INF|WRN|ERR|FTL|DBG|TRC)\] (.*)", re.DOTALL)
+_LISTENING = "Listening for client connections on "
 _USING_FILE = "Using configuration file: "
 _LINE_BYTES_MAX = 1 << 20
 _OUTPUT_LINES_MAX = 50
@@ -51,6 +52,7 @@ class ChildLog:
         config_name: str = "",
         hide_monitor: bool = False,
         config_places: Sequence[str] = (),
+        public_address: str = "",
     ) -> None:
         """
         Args:
@@ -58,6 +60,7 @@ class ChildLog:
             config_name: what to show instead; "" leaves out the line that names the file.
             config_places: what to show for each of its lines, beginning with the first.
             hide_monitor: the monitoring is for us alone: its line is left out.
+            public_address: where clients connect, if that is not where it listens: shown instead.
         """
         self.is_ready = False
         self.client_address: tuple[str, int] | None = None
@@ -70,6 +73,7 @@ class ChildLog:
         self.config_places = config_places
         self._config_line = re.compile(rf"{re.escape(config_path)}:(\d+)(?::\d+)?")
         self._hide_monitor = hide_monitor
+        self._public_address = public_address
         self._rest = b""
         self._level = logging.ERROR
 
@@ -110,6 +114,8 @@ class ChildLog:
                 _logger.error("%s", text)  # fatal for the child, not for us
             return
         if self._learn(text):
+            if self._public_address and text.startswith(_LISTENING):
+                text = _LISTENING + self._public_address
             _logger.log(level, "%s", text)
 
     def _place(self, match: re.Match[str]) -> str:
@@ -119,7 +125,7 @@ class ChildLog:
 
     def _learn(self, text: str) -> bool:
         """Take what a line tells us; whether it is of interest to an operator."""
-        if text.startswith("Listening for client connections on "):
+        if text.startswith(_LISTENING):
             self.client_address = _address(text)
         elif text == "Server is ready":
             self.is_ready = True
@@ -128,6 +134,8 @@ class ChildLog:
             return not self._hide_monitor
         elif text.startswith("  ID: "):
             self.server_id = text[6:].strip()
+        elif self._public_address and text.startswith("PROXY protocol enabled"):
+            return False  # between it and us
         elif text.startswith("Trapped ") or (text.startswith(_USING_FILE) and not self._config_name):
             return False  # signals come from us, and so does the file
         return True

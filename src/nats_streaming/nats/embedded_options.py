@@ -14,6 +14,7 @@ from nats_streaming.constants import DEFAULT_NATS_HOST, DEFAULT_NATS_PORT
 from nats_streaming.nats.config.quoting import quote_value
 
 RANDOM_PORT = -1
+MAX_PENDING_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -45,6 +46,10 @@ class EmbeddedOptions:
     token: str | None = None
     """With any of the three, the `authorization` of `config_text` is replaced."""
 
+    public_address: str = ""
+    """Where clients connect, as `host:port`, if that is a listener of ours: the nats-server then listens on `host` for
+    those that it brings, each introduced by a PROXY protocol header, and tells clients this address."""
+
     ports_file_dir: str = ""
     """Where it writes the ports it listens on, into a file of its own name; "" is nowhere."""
 
@@ -60,7 +65,7 @@ class EmbeddedOptions:
     config_places: Sequence[str] = ()
     """For each line of `config_text` where it stands in the user's files, as `file:line:column`."""
 
-    max_pending_bytes: int = 256 * 1024 * 1024
+    max_pending_bytes: int = MAX_PENDING_BYTES
     """What nats-server holds for a slow client before it cuts it (`max_pending`; its default is 64 MiB).
 
     Ours is the fan-in of all publishers: 64 MiB is a tenth of a second of them, which a slow disk takes easily, and
@@ -101,6 +106,8 @@ def server_config(options: EmbeddedOptions) -> str:
     text += options.config_text.rstrip("\n") + "\n"
     if options.name:
         text += f"server_name: {quote_value(options.name)}\n"  # as an argument it makes every reload fail
+    if options.public_address:
+        text += f"proxy_protocol: true\nclient_advertise: {quote_value(options.public_address)}\n"
     if options.http_port is not None:
         text += f"http: {quote_value(f'{bracketed(options.http_host)}:{options.http_port}')}\n"
     pairs = (("user", options.user), ("password", options.password), ("token", options.token))

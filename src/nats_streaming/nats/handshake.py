@@ -69,6 +69,9 @@ class LinkOptions:
     tls_handshake_first: bool = False
     """The server starts TLS before it sends INFO."""
 
+    preamble: bytes = b""
+    """Sent before anything else, where the server wants to be told who connects (PROXY protocol)."""
+
     version: str = ""
     """Our version as the NATS server's monitoring shows it."""
 

@@ -199,6 +199,8 @@ class Link(asyncio.BufferedProtocol, LinkControl):
         self._transport = cast(asyncio.Transport, transport)
         if self._ended:
             self._transport.abort()
+        elif self._options.preamble:
+            self._transport.write(self._options.preamble)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._reader.get_buffer(sizehint)

@@ -32,6 +32,8 @@ RESTART_DELAYS_S = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0)
 STABLE_AFTER_S = 10.0
 """A nats-server that was up this long starts with the first delay again when it crashes."""
 
+LOOPBACK = "127.0.0.1"
+
 STOP_TIMEOUT_S = 5.0
 """For a clean stop, JetStream's included, before SIGKILL; without JetStream it takes some milliseconds."""
 
@@ -191,6 +193,16 @@ class NatsServerProcess:
         """The ID in its INFO; another one there means that another server answers at our address."""
         return "" if self._run is None else self._run.log.server_id
 
+    def stand_behind(self, public_address: str) -> None:
+        """Have it listen on loopback only, for a listener that clients connect to instead; before `spawn`.
+
+        Args:
+            public_address: where they do, as `host:port`.
+        """
+        self._options.host = LOOPBACK
+        self._options.port = RANDOM_PORT
+        self._options.public_address = public_address
+
     def write_ports_to(self, directory: str) -> None:
         """Have it list its ports in a file there; before `spawn`."""
         self._options.ports_file_dir = directory
@@ -282,7 +294,9 @@ class NatsServerProcess:
         options = self._options
         arguments = [self._binary, *server_arguments(options, self._config.path)]
         hide_monitor = options.http_port == RANDOM_PORT or self._run is not None
-        log = ChildLog(self._config.path, options.config_name, hide_monitor, options.config_places)
+        log = ChildLog(
+            self._config.path, options.config_name, hide_monitor, options.config_places, options.public_address
+        )
         environment = {**os.environ, **go_runtime_variables(os.environ)}
         try:
             process = ChildProcess(arguments, self._config.inherited, environment=environment, watchdog=self._watchdog)

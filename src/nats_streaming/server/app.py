@@ -12,6 +12,7 @@ from typing import Any
 
 from nats_streaming.errors import StreamingError
 from nats_streaming.server.logs.log import write_in_background
+from nats_streaming.server.process.descriptors import raise_descriptor_limit
 from nats_streaming.server.process.event_loop import loop_factory
 from nats_streaming.server.process.reload import reload_nats
 from nats_streaming.server.process.service_manager import ServiceManager
@@ -35,6 +36,7 @@ def run(options: Options) -> int:
     Returns:
         Exit status: 0 after SIGINT, 143 after SIGTERM, 1 when it could not start, 2 after SIGQUIT or a bug.
     """
+    raise_descriptor_limit()
     faulthandler.enable(2)  # a fault in compiled code shows where
     signals = ProcessSignals()
     manager = ServiceManager()
@@ -103,7 +105,7 @@ def _status(server: StreamingServer) -> str:
 
 def _reload(server: StreamingServer, manager: ServiceManager) -> None:
     manager.reloading()
-    reload_nats(server.options, server.nats.child)
+    reload_nats(server.options, server.nats)
     manager.ready(_status(server))
 
 

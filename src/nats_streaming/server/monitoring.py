@@ -106,7 +106,14 @@ class Monitoring:
         nats = options.nats
         child = self._server.nats.child
         if child is not None:
-            return NatsPages(lambda: child.http_address, host, nats.http_port, nats.https_port)
+            shown: dict[str, str | int] = {
+                "http_host": host,
+                "http_port": nats.http_port,
+                "https_port": nats.https_port,
+            }
+            if self._server.nats.listener is not None:
+                shown.update(host=nats.host, port=nats.port)
+            return NatsPages(lambda: child.http_address, shown)
         pages = NoNatsPages(
             self._clock,
             host,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nats_streaming.clock import Clock
 from nats_streaming.errors import quoted
+from nats_streaming.nats.bus import Bus
 from nats_streaming.nats.connection import NatsConnection
 from nats_streaming.server.banner import READY, recovered_line, store_lines, subject_lines
 from nats_streaming.server.nats_side import NatsSide
@@ -24,6 +25,7 @@ from nats_streaming.streaming.recovery import server_info
 from nats_streaming.streaming.subjects import new_server_info
 
 if TYPE_CHECKING:
+    from nats_streaming.listener.bus import DirectBus
     from nats_streaming.server.partitioning import PartitionWatch
 
 _log = logging.getLogger("nats_streaming")
@@ -65,6 +67,7 @@ class Service:
         self._clock = clock
         self._on_bug = on_bug
         self._link: NatsConnection | None = None
+        self._direct: DirectBus | None = None
         self._watch: PartitionWatch | None = None
         # A group has its lock, and partitions share a cluster ID.
         self._is_alone = not options.ft_group and not options.partitioning
@@ -100,6 +103,9 @@ class Service:
         for subject, sid in subjects.requests():
             link.subscribe(subject, sid)
         await link.flush(_FLUSH_S)
+        if self._direct is not None:
+            offered = [*subjects.internal(), *((subject, sid) for subject, sid, _ in subjects.publishes())]
+            self._direct.begin([*offered, *subjects.requests()], loop.on_chunk)
         for refused in link.refused_subjects:
             _log.error(
                 "NATS does not allow us to subscribe to %s: what is sent there gets no answer; see the permissions in"
@@ -143,14 +149,26 @@ class Service:
             engine.inlet,
             on_chunk=loop.on_chunk,
             on_connected=loop.on_connected,
-            on_disconnected=loop.on_disconnected,
+            on_disconnected=self._on_disconnected,
             on_writable=loop.on_writable,
         )
-        loop.attach(link)
+        bus: Bus = link
+        if self._nats.listener is not None:
+            from nats_streaming.listener.bus import DirectBus
+
+            bus = self._direct = DirectBus(link, self._nats.listener, engine.inlet)
+        loop.attach(bus)
         for subject, sid in [*engine.context.subjects.internal(), *engine.recovered_inboxes()]:
             link.subscribe(subject, sid)
         await self._nats.connect(link)
         return link, loop
+
+    def _on_disconnected(self, reason: str | None) -> None:
+        assert self.loop is not None
+        self.loop.on_disconnected(reason)
+        if self._nats.listener is not None:
+            # Our link is lost only when the nats-server is, and the other connections to it, too.
+            self._nats.listener.disconnect_all()
 
     def _say_ready(self, engine: Engine) -> None:
         info = engine.context.info
@@ -182,11 +200,15 @@ class Service:
         """Close the links, when the store is closed."""
         if self._watch is not None:
             await self._watch.stop()
+        if self._direct is not None:
+            self._direct.end()
         if self._link is not None:
             await self._link.close()
 
     def abandon(self) -> None:
         """Send and store nothing more, as if the process had died: the store may be another server's."""
+        if self._direct is not None:
+            self._direct.end()
         if self._link is not None:
             self._link.abandon()
         if self.loop is not None:

@@ -98,7 +98,7 @@ class StreamingServer:
 
         With an external NATS it is the first of its URLs.
         """
-        return str(self._nats.urls()[0])
+        return str(self._nats.client_url)
 
     @property
     def monitoring_url(self) -> str:

@@ -8,15 +8,16 @@ from __future__ import annotations
 import logging
 
 from nats_streaming.errors import ConfigError, NatsServerError
-from nats_streaming.nats.server_process import NatsServerProcess
+from nats_streaming.server.logs.lines import NATS_SERVER_LOGGER
+from nats_streaming.server.nats_side import NatsSide
 from nats_streaming.server.settings.options import Options
 
 _log = logging.getLogger("nats_streaming")
 
 
-def reload_nats(options: Options, child: NatsServerProcess | None) -> None:
+def reload_nats(options: Options, nats: NatsSide) -> None:
     """Let it have what the file says now, or say in the log why not; its own lines tell the outcome."""
-    if child is None:
+    if nats.child is None:
         _log.warning("Reload supported only for embedded NATS Server's configuration")
         return
     if not options.nats.config_name:
@@ -25,8 +26,13 @@ def reload_nats(options: Options, child: NatsServerProcess | None) -> None:
     from nats_streaming.server.settings.config import reread_nats_text
 
     try:
-        for warning in reread_nats_text(options):
+        reread = reread_nats_text(options)
+        for warning in reread.warnings:
             _log.warning("%s", warning)
-        child.reload(options.nats.config_text, options.nats.config_places)
+        refused = nats.prepare_reload(reread.host, reread.port)
+        if refused:
+            logging.getLogger(NATS_SERVER_LOGGER).error("Failed to reload server configuration: %s", refused)
+            return
+        nats.child.reload(options.nats.config_text, options.nats.config_places)
     except (ConfigError, NatsServerError) as error:
         _log.error("Reload: %s", error)

@@ -91,26 +91,42 @@ def set_nats_text(loaded: LoadedConfig, options: Options) -> list[str]:
     _note_unknown(unknown, loaded.findings)
     written = nats_server_config(settings, options.nats)
     options.nats.config_text = written.text
+    options.nats.config_keys = frozenset(name.lower() for name in settings)
     options.nats.config_places = tuple(map(str, written.places))
     return loaded.findings.warnings
 
 
-def reread_nats_text(options: Options) -> list[str]:
+class Reread(NamedTuple):
+    """What a file says now.
+
+    Attributes:
+        warnings: what it says in vain, for the log.
+        host, port: where NATS is to listen, flags heeded.
+    """
+
+    warnings: list[str]
+    host: str
+    port: int
+
+
+def reread_nats_text(options: Options) -> Reread:
     """Read the file again and set what nats-server is to read now; nothing else changes, and nothing at all on error.
 
     Args:
         options: of the running server, with a `nats.config_name`.
-
-    Returns:
-        What the file says in vain, for the log.
 
     Raises:
         ConfigError: the file cannot be read, or something in it is wrong.
     """
     findings = Findings()
     settings = read_config_file(options.nats.config_name)
-    loaded = LoadedConfig(findings, apply_nats(settings, Options(), findings), _unknown(settings))
-    return set_nats_text(loaded, options)
+    fresh = Options()
+    loaded = LoadedConfig(findings, apply_nats(settings, fresh, findings), _unknown(settings))
+    warnings = set_nats_text(loaded, options)
+    host, port = (
+        getattr(options.nats if name in options.nats.flagged else fresh.nats, name) for name in ("host", "port")
+    )
+    return Reread(warnings, host, port)
 
 
 def _unknown(settings: Settings) -> Settings:

@@ -80,6 +80,7 @@ STREAMING_KEYS: Final = (
     _like("io_sleep_time", "io_sleep_time"),
     _like("log_format", "log_format"),
     _like("nats_server_binary", "nats_server_binary"),
+    _like("direct_clients", "direct_clients"),
 )
 """Keys of `streaming { }` that are no maps."""
 

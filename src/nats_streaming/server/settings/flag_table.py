@@ -89,6 +89,7 @@ _SERVER: Final = (
     _set("replace_durable", BOOL, "replace_durable", "false", "Let a second subscriber take over a durable's name"),
     _set("io_batch_size", INT, "io_batch_size", "1024", "Messages committed together at most"),
     _set("io_sleep_time", INT, "io_sleep_time_us", "0", "Microseconds to wait for more messages to commit"),
+    _set("direct_clients", BOOL, "direct_clients", "true", "Take publishes from clients past a plain embedded NATS"),
 )
 
 CLUSTERING: Final = (

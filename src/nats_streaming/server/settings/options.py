@@ -49,6 +49,7 @@ class NatsOptions:
         config_text: the NATS part of the operator's configuration, includes and variables resolved.
         config_name: path of the file that text comes from; "" without one.
         config_places: for each line of that text where it stands in the operator's files.
+        config_keys: top-level keys of that text, small letters.
         flagged: attributes of this class that flags have set: these go before the file's.
     """
 
@@ -72,6 +73,7 @@ class NatsOptions:
     config_text: str = field(default="", repr=False)
     config_name: str = ""
     config_places: tuple[str, ...] = field(default=(), repr=False)
+    config_keys: frozenset[str] = frozenset()
     flagged: frozenset[str] = frozenset()
 
 
@@ -185,6 +187,7 @@ class Options:
         heartbeat_fail_count: failures in a row a client survives.
         io_batch_size: messages of one batch; 0 and 1 mean single messages.
         io_sleep_time_us: microseconds to wait for more messages before a commit.
+        direct_clients: whether we listen for clients in place of a plain embedded NATS (`server.direct_clients`).
         replace_durable: whether a second active subscription takes over a durable's name.
         nats_server_url: NATS to connect to; "" means embed one.
         debug, trace: whether streaming writes DBG and TRC lines.
@@ -212,6 +215,7 @@ class Options:
     heartbeat_fail_count: int = DEFAULT_HEARTBEAT_FAIL_COUNT
     io_batch_size: int = DEFAULT_IO_BATCH_SIZE
     io_sleep_time_us: int = DEFAULT_IO_SLEEP_TIME_US
+    direct_clients: bool = True
     replace_durable: bool = False
     nats_server_url: str = ""
     debug: bool = False

@@ -33,8 +33,8 @@ OTHER_KINDS = {"7": "int64", "1.5": "float64", '"x"': "string", "true": "bool", 
 WANTED = {STRING: "string", DURATION: "string", BOOL: "bool", INT: "int64", SIZE: "int64"}
 
 OURS = (
-    "handshake_first io_batch_size io_sleep_time log_format metrics_channels metrics_subs metrics_subscriptions"
-    " nats_server_binary strict"
+    "direct_clients handshake_first io_batch_size io_sleep_time log_format metrics_channels metrics_subs"
+    " metrics_subscriptions nats_server_binary strict"
 )
 
 # Every name of the original's keys, by section.

@@ -1,0 +1,255 @@
+"""One client: its socket, its connection to the nats-server, and what passes between them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import TYPE_CHECKING, cast
+
+from nats_streaming.listener.interest import ClientSubscription
+from nats_streaming.listener.receiver import Receiver
+from nats_streaming.protocol.client_frames import ClientControl, ClientReader, FrameScanner
+from nats_streaming.protocol.frame_router import Outlet
+
+if TYPE_CHECKING:
+    from nats_streaming.listener.listener import ClientListener
+
+_HIGH_BYTES = 1 << 20  # of what waits for one side; then the other is not read
+_log = logging.getLogger("nats_streaming.nats_server")
+
+
+class Relay(asyncio.BufferedProtocol, ClientControl):
+    """The client's side. Made by the listening socket, one per client.
+
+    Attributes:
+        subscriptions: by the client's own ID.
+        is_streaming: it has published something to us.
+    """
+
+    def __init__(self, listener: ClientListener) -> None:
+        self.subscriptions: dict[bytes, ClientSubscription] = {}
+        self.outlet = Outlet(self)
+        self.is_streaming = False
+        self.server = Backend(self, listener)
+        self._listener = listener
+        self._reader = ClientReader(self, listener.offers)
+        self._reader.blind = listener.is_blind
+        self._receiver = Receiver(listener.buffer)
+        self._transport: asyncio.Transport | None = None
+        self._data = bytearray()
+        self._is_full = False
+        self._connecting: asyncio.Task[None] | None = None
+
+    # The client's socket.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(_HIGH_BYTES)
+        self._transport.pause_reading()
+        self._listener.relays.add(self)
+        self._connecting = asyncio.get_running_loop().create_task(self._connect(self._transport))
+
+    async def _connect(self, transport: asyncio.Transport) -> None:
+        """Reach the nats-server, as that client."""
+        host, port = self._listener.backend
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: self.server, host, port)
+        except OSError as error:
+            # A client that comes while the nats-server restarts; it tries again.
+            _log.debug("client connection refused, the nats-server does not answer: %s", error)
+            self.abort()
+            return
+        if transport.is_closing():
+            self.server.close()
+            return
+        self.server.begin(proxy_line(transport))
+        self.set_reading()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._receiver.room()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        receiver, reader = self._receiver, self._reader
+        if not receiver.received(nbytes):
+            return
+        self._data = receiver.data
+        before = reader.taken
+        end = reader.parse(receiver.data, receiver.stop)
+        receiver.keep(end, reader.wanted)
+        if reader.taken != before:
+            if not self.is_streaming:
+                self.is_streaming = True
+                self.set_reading()
+            self._listener.on_taken()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._listener.interest.remove_all(self)
+        self._listener.on_gone(self)
+        self.server.close()
+
+    def pause_writing(self) -> None:
+        self.server.set_reading(False)
+
+    def resume_writing(self) -> None:
+        self.server.set_reading(True)
+
+    def set_reading(self) -> None:
+        """Read unless what waits for the nats-server is much, or the engine wants no more."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or not self.server.is_open:
+            return
+        if self._is_full or (self.is_streaming and self._listener.is_paused):
+            transport.pause_reading()
+        else:
+            transport.resume_reading()
+
+    def on_server_full(self, is_full: bool) -> None:
+        self._is_full = is_full
+        self.set_reading()
+
+    def write(self, frames: bytes) -> None:
+        """Send whole frames to the client."""
+        if self._transport is not None:
+            self._transport.write(frames)
+
+    def flush(self) -> None:
+        """Send what the router has put into the outlet."""
+        self.outlet.is_filled = False
+        frames = self.outlet.out.take()
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        transport.write(frames)
+        waiting = transport.get_write_buffer_size()
+        if waiting > self._listener.max_pending:
+            _log.error(
+                "%s - Slow Consumer Detected: MaxPending of %d Exceeded", self._address, self._listener.max_pending
+            )
+            self.abort()
+
+    @property
+    def _address(self) -> str:
+        peer = None if self._transport is None else self._transport.get_extra_info("peername")
+        return f"{peer[0]}:{peer[1]}" if peer else "client"
+
+    def close(self) -> None:
+        """Send what is buffered, then disconnect; one who does not read is not waited for."""
+        if self._transport is None:
+            return
+        if self._transport.get_write_buffer_size() > _HIGH_BYTES:
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Disconnect now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What the reader finds in the client's stream.
+
+    def forward(self, start: int, stop: int) -> None:
+        self.server.write(bytes(self._data[start:stop]))
+
+    def on_line(self, line: bytes) -> None:
+        words = line.split()
+        operation = words[0].upper()
+        interest = self._listener.interest
+        if operation == b"SUB" and len(words) in (3, 4):
+            interest.add(self, words[-1], words[1], words[2] if len(words) == 4 else b"")
+        elif operation == b"UNSUB" and len(words) in (2, 3):
+            limit = words[2] if len(words) == 3 else b"0"
+            if len(limit) < 19 and limit.removeprefix(b"-").isdigit():
+                interest.limit(self, words[1], int(limit))
+        elif operation == b"CONNECT":
+            self._reader.takes = not is_verbose(line)
+
+    def end_subscription(self, sid: bytes) -> None:
+        self.server.write(b"UNSUB %b\r\n" % sid)
+
+
+class Backend(asyncio.BufferedProtocol):
+    """The nats-server's side of a relay."""
+
+    def __init__(self, client: Relay, listener: ClientListener) -> None:
+        self.is_open = False
+        self._client = client
+        self._scanner = FrameScanner()
+        self._receiver = Receiver(listener.buffer)
+        self._is_blind = listener.is_blind
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(_HIGH_BYTES)
+
+    def begin(self, preamble: bytes) -> None:
+        """Introduce the client."""
+        self.is_open = True
+        self.write(preamble)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._receiver.room()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        receiver, scanner = self._receiver, self._scanner
+        if not receiver.received(nbytes):
+            return
+        end = receiver.stop if self._is_blind else scanner.whole(receiver.data, receiver.stop)
+        if end:
+            self._client.write(bytes(receiver.data[:end]))
+        if scanner.lost:
+            _log.error("the embedded nats-server sent something else than NATS frames: the client is disconnected")
+            self._client.abort()
+            return
+        receiver.keep(end, scanner.wanted)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_open = False
+        self._client.close()
+
+    def pause_writing(self) -> None:
+        self._client.on_server_full(True)
+
+    def resume_writing(self) -> None:
+        self._client.on_server_full(False)
+
+    def set_reading(self, wanted: bool) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if wanted:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def write(self, frames: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frames)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+def is_verbose(line: bytes) -> bool:
+    """Whether a CONNECT asks for an answer to each operation; also when it is not understood, as is NATS's default."""
+    try:
+        return json.loads(line.partition(b"{")[1] + line.partition(b"{")[2]).get("verbose", True) is not False
+    except (ValueError, AttributeError, RecursionError):
+        return True
+
+
+def proxy_line(transport: asyncio.Transport) -> bytes:
+    """The header that tells the nats-server who the client is.
+
+    Source: PROXY protocol, version 1.
+    """
+    peer, here = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+    if not peer or not here:
+        return b"PROXY UNKNOWN\r\n"
+    addresses = [address[0].partition("%")[0].removeprefix("::ffff:") for address in (peer, here)]
+    family = "TCP6" if ":" in addresses[0] else "TCP4"
+    if (":" in addresses[1]) is not (family == "TCP6"):
+        return b"PROXY UNKNOWN\r\n"
+    return f"PROXY {family} {addresses[0]} {addresses[1]} {peer[1]} {here[1]}\r\n".encode("ascii")

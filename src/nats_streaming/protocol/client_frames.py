@@ -1,0 +1,287 @@
+"""The core NATS text protocol, client to server, as it passes us on its way to a nats-server.
+
+    PUB <subject> [reply] <bytes>\\r\\n<payload>\\r\\n
+    HPUB <subject> [reply] <header bytes> <total bytes>\\r\\n<header><payload>\\r\\n
+    SUB <subject> [queue] <sid>\\r\\n   UNSUB <sid> [max]\\r\\n   CONNECT <json>\\r\\n   PING\\r\\n   PONG\\r\\n
+
+Whole frames are forwarded as they came, but for publishes to a subject of ours: those go to the sink. What is not
+understood is the nats-server's to judge: it is forwarded, and so is everything behind it, unread.
+
+Source: NATS client protocol.
+"""
+
+from __future__ import annotations
+
+from nats_streaming.protocol.nats_reader import PAYLOAD_BYTES_MAX, MessageSink
+
+LINE_BYTES_MAX = 1 << 17  # a nats-server takes 4 KiB unless it is told otherwise
+
+_LINE_LIMIT = LINE_BYTES_MAX
+_PAYLOAD_LIMIT = PAYLOAD_BYTES_MAX
+_LF, _CR, _SPACE, _TAB, _DOT = 10, 13, 32, 9, 46
+
+
+class Offers:
+    """The subjects of which publishes are taken out of the stream, and who gets them.
+
+    Attributes:
+        sink: gets them; None while nobody wants any.
+        payload_max: what is longer is for the nats-server to refuse.
+        taps: subscriptions of clients that such a publish would match, too; while there are any nothing is taken.
+    """
+
+    def __init__(self) -> None:
+        self.sink: MessageSink | None = None
+        self.payload_max = 0
+        self.taps = 0
+        self.roots: list[tuple[bytes, bool, int]] = []
+        self.literals: dict[bytes, int] = {}
+
+    def add(self, subject: bytes, sid: int) -> None:
+        """Offer a subject; wildcards may stand at its end only, as `.*` or `.>`."""
+        if subject.endswith((b".*", b".>")):
+            self.roots.append((subject.rstrip(b"*>"), subject.endswith(b">"), sid))
+        else:
+            self.literals[subject] = sid
+
+    def patterns(self) -> list[bytes]:
+        """Everything that is offered, as subjects with wildcards."""
+        return [root + (b">" if rest else b"*") for root, rest, _ in self.roots] + list(self.literals)
+
+    def sid_of(self, data: bytearray, start: int, stop: int) -> int:
+        """The ID of the offer that a subject belongs to; 0 if to none, or if it is no valid subject."""
+        view = data
+        size = stop - start
+        for root, rest, sid in self.roots:
+            count = len(root)
+            if size <= count or not begins(data, start, root, count):
+                continue
+            if view[start + count] == _DOT or view[stop - 1] == _DOT:
+                return 0
+            for position in range(start + count, stop):
+                octet = view[position]
+                if octet == 42 or octet == 62 or (octet == _DOT and (not rest or view[position + 1] == _DOT)):
+                    return 0
+            return sid
+        return self.literals.get(bytes(data[start:stop]), 0)
+
+
+class ClientControl:
+    """What a reader tells of its stream. Positions are in the buffer that is being parsed."""
+
+    def forward(self, start: int, stop: int) -> None:
+        """These bytes are for the nats-server."""
+        raise NotImplementedError
+
+    def on_line(self, line: bytes) -> None:
+        """A CONNECT, SUB or UNSUB, which is forwarded after this."""
+        raise NotImplementedError
+
+
+class ClientReader:
+    """Follows the stream of one client.
+
+    Attributes:
+        takes: publishes to offered subjects are taken. Once one of them was not, none is ever again: it may be on its
+            way through the nats-server still, and would be overtaken.
+        taken: how many were taken.
+        blind: something was not understood; everything is forwarded.
+        wanted: size of the frame that has begun and is not whole, 0 if it is not known.
+    """
+
+    def __init__(self, control: ClientControl, offers: Offers) -> None:
+        self.control = control
+        self.offers = offers
+        self.takes = False
+        self.spoilt = False
+        self.blind = False
+        self.taken = 0
+        self.wanted = 0
+
+    def parse(self, data: bytearray, stop: int) -> int:
+        """Handle every whole frame in `data[:stop]`, which begins with one.
+
+        Returns:
+            Where the first frame begins that is not whole.
+        """
+        view = data
+        position = 0
+        passed = 0
+        self.wanted = 0
+        while position < stop and not self.blind:
+            line = position
+            while line < stop and view[line] != _LF:
+                line += 1
+            first = view[position] | 32  # makes letters small ones
+            if line == stop:
+                self.blind = stop - position > _LINE_LIMIT or not is_operation(first)
+                break
+            body = line + 1
+            if line > position and view[line - 1] == _CR:
+                line -= 1
+            if first == 112 and line - position > 4 and is_pub(data, position):
+                end = self.publish(data, position, position + 3, line, body, stop, passed)
+            elif first == 104 and line - position > 5 and is_pub(data, position + 1):
+                end = self.publish(data, position, position + 4, line, body, stop, passed)
+            else:
+                end = body
+                if first == 115 or first == 117 or first == 99:
+                    self.control.on_line(bytes(data[position:line]))
+            if end == 0:
+                break
+            if end < 0:
+                passed = position = -end  # it was taken
+            else:
+                position = end
+        if self.blind:
+            position = stop
+        if position > passed:
+            self.control.forward(passed, position)
+        return position
+
+    def publish(self, data: bytearray, start: int, position: int, line: int, body: int, stop: int, passed: int) -> int:
+        """Handle one PUB or HPUB.
+
+        Args:
+            start: where the frame begins.
+            position: behind the operation.
+            line, body: where its line ends, and where its payload begins.
+            passed: what stands from here to `start` is to be forwarded still.
+
+        Returns:
+            Where the frame ends; negative if it was taken; 0 if it is not whole.
+        """
+        view = data
+        headers = view[start] | 32 == 104
+        tokens = 0
+        token_start = subject_start = subject_stop = reply_start = reply_stop = 0
+        last_start = last_stop = 0
+        if view[position] != _SPACE and view[position] != _TAB:
+            self.blind = True
+            return stop
+        while position < line:
+            while position < line and (view[position] == _SPACE or view[position] == _TAB):
+                position += 1
+            if position == line:
+                break
+            token_start = position
+            while position < line and view[position] != _SPACE and view[position] != _TAB:
+                position += 1
+            tokens += 1
+            if tokens == 1:
+                subject_start, subject_stop = token_start, position
+            elif tokens == 2:
+                reply_start, reply_stop = token_start, position
+            last_start, last_stop = token_start, position
+        size = self.number(data, last_start, last_stop)
+        if size < 0 or tokens < 2 or tokens > 4:
+            self.blind = True
+            return stop
+        end = body + size + 2
+        if end > stop:
+            self.wanted = end - start
+            return 0
+        if view[end - 2] != _CR or view[end - 1] != _LF:
+            self.blind = True
+            return stop
+        if self.spoilt:
+            return end
+        offers = self.offers
+        sid = offers.sid_of(data, subject_start, subject_stop)
+        if sid == 0:
+            return end
+        sink = offers.sink
+        if headers or tokens > 3 or not self.takes or sink is None or offers.taps or size > offers.payload_max:
+            self.spoilt = True
+            return end
+        if start > passed:
+            self.control.forward(passed, start)
+        self.taken += 1
+        if tokens == 2:
+            reply_start = reply_stop = 0
+        sink.on_message(data, sid, subject_start, subject_stop, reply_start, reply_stop, body, body + size, 0)
+        return -end
+
+    def number(self, data: bytearray, start: int, stop: int) -> int:
+        """A decimal number of at most PAYLOAD_BYTES_MAX, -1 if it is none."""
+        view = data
+        result = 0
+        if start == stop:
+            return -1
+        for position in range(start, stop):
+            digit = view[position]
+            if digit < 48 or digit > 57:
+                return -1
+            result = result * 10 + (digit - 48)
+            if result > _PAYLOAD_LIMIT:
+                return -1
+        return result
+
+
+class FrameScanner:
+    """Finds where the frames of a nats-server end, so that others can be put between them.
+
+    Attributes:
+        wanted: size of the frame that has begun and is not whole, 0 if it is not known.
+        lost: what came is not the protocol; the stream is of no use any more.
+    """
+
+    def __init__(self) -> None:
+        self.wanted = 0
+        self.lost = False
+
+    def whole(self, data: bytearray, stop: int) -> int:
+        """Where the last whole frame in `data[:stop]` ends; 0 if there is none."""
+        view = data
+        position = 0
+        self.wanted = 0
+        while position < stop:
+            line = position
+            while line < stop and view[line] != _LF:
+                line += 1
+            if line == stop:
+                self.lost = stop - position > _LINE_LIMIT
+                break
+            first = view[position] | 32
+            if (first == 109 or first == 104) and line - position > 4:
+                at = line
+                if view[at - 1] == _CR:
+                    at -= 1
+                size = 0
+                factor = 1
+                while at > position and factor <= _PAYLOAD_LIMIT and 48 <= view[at - 1] <= 57:
+                    at -= 1
+                    size += factor * (view[at] - 48)
+                    factor *= 10
+                if size > _PAYLOAD_LIMIT or view[at - 1] != _SPACE:
+                    self.lost = True
+                    break
+                end = line + 1 + size + 2
+                if end > stop:
+                    self.wanted = end - position
+                    break
+                position = end
+            else:
+                position = line + 1
+        return position
+
+
+def is_operation(first: int) -> bool:
+    """Whether an operation of a client begins with this small letter: CONNECT, HPUB, PUB, PING, PONG, SUB, UNSUB."""
+    return first == 99 or first == 104 or first == 112 or first == 115 or first == 117
+
+
+def is_pub(data: bytearray, start: int) -> bool:
+    """Whether `PUB` stands here, in letters of either case; three bytes must be there."""
+    view = data
+    return view[start] | 32 == 112 and view[start + 1] | 32 == 117 and view[start + 2] | 32 == 98
+
+
+def begins(data: bytearray, start: int, root: bytes, count: int) -> bool:
+    """Whether `root`, of `count` bytes, stands at `start`; that many bytes must be there."""
+    view = data
+    other = root
+    for index in range(count):  # noqa: SIM110 - a generator would not compile to a loop over pointers
+        if view[start + index] != other[index]:
+            return False
+    return True

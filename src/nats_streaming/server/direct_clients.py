@@ -1,0 +1,54 @@
+"""Whether clients may be served past the embedded nats-server: only where it does nothing with them that we do not.
+
+What a nats-server may have been told is much; what is known to make no difference is listed, and everything else keeps
+clients where they were, connected to the nats-server itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+from nats_streaming.nats.binary import BINARY_VARIABLE
+from nats_streaming.server.settings.options import Options
+
+PLAIN_NATS_KEYS: Final = frozenset((
+    "connect_error_reports", "debug", "host", "http_base_path", "lame_duck_duration", "lame_duck_grace_period",
+    "listen", "max_closed_clients", "max_conn", "max_connections", "max_payload", "net", "ping_interval", "ping_max",
+    "port", "reconnect_error_reports", "server_metadata", "server_name", "server_tags",
+))  # fmt: skip
+"""Keys of the NATS part that change nothing of who gets which message."""
+
+
+def why_not_direct(options: Options) -> str:
+    """Why clients connect to the embedded nats-server itself, "" if they connect to us."""
+    nats = options.nats
+    if not options.direct_clients:
+        return "direct_clients is false"
+    if options.nats_server_url:
+        return "NATS is not embedded"
+    if sys.platform == "win32":
+        return "this system's event loop reads into buffers of its own"
+    if options.ports_file_dir:
+        return "nats-server lists the ports"
+    if options.ft_group or options.partitioning:
+        return "other servers share the subjects"
+    if nats.user or nats.password or nats.token:
+        return "NATS asks clients who they are"
+    if nats.trace or nats.trace_verbose:
+        return "the NATS protocol is traced"
+    if nats.child_arguments:
+        return f"NATS has the argument {nats.child_arguments[0]}"
+    others = sorted(nats.config_keys - PLAIN_NATS_KEYS - ({"trace"} if not nats.trace else set()))
+    if others:
+        return f"the NATS configuration has {others[0]}"
+    if (nats.binary or os.environ.get(BINARY_VARIABLE)) and not _knows_proxies(nats.binary):
+        return "this nats-server is older than 2.12 and knows no PROXY protocol"
+    return ""
+
+
+def _knows_proxies(binary: str) -> bool:
+    from nats_streaming.nats.ask_binary import known_fields
+
+    return bool(known_fields(binary or None, ["proxy_protocol"]))
