@@ -90,8 +90,8 @@ def test_protocol_and_engine_own_no_io() -> None:
 
 
 def test_only_the_clock_reads_the_clock() -> None:
-    # server/logs/lines converts a record's time to text, which reads none; a load process reads what it used itself.
-    exempt = (f"{PACKAGE}.clock", f"{PACKAGE}.server.logs.lines", f"{PACKAGE}.toolbox.bench.worker")
+    # server/logs/lines converts a record's time to text, which reads none.
+    exempt = (f"{PACKAGE}.clock", f"{PACKAGE}.server.logs.lines")
     assert not [str(item) for item in imports() if item.target == "time" and item.module not in exempt]
 
 
