@@ -49,7 +49,7 @@ def page(results: Results, raw: str, pictures: Sequence[str]) -> str:
     pieces = [head, *(f"**{note}**\n" for note in results.notes)]
     if results.errors():
         pieces.append("## What failed\n\n" + "\n".join(f"- {_cell(failure)}" for failure in results.errors()) + "\n")
-    pieces.append("## The machine\n\n" + _table(["", ""], results.machine.items()))
+    pieces.append("## The machine\n\n" + table(["", ""], results.machine.items()))
     for store in ("MEMORY", "FILE"):
         parts = [part for part in results.parts if part.store == store]
         if parts:
@@ -79,7 +79,7 @@ def side_by_side(parts: Sequence[Part]) -> str:
             )
         if part.error:
             rows.append([part.title, part.load, f"failed: {_cell(part.error)}", *[""] * 9, ""])
-    return _table(columns, rows, left=3)
+    return table(columns, rows, left=3)
 
 
 def headlines(results: Results) -> str:
@@ -95,22 +95,27 @@ def headlines(results: Results) -> str:
         for part in results.ceilings
         if part.values("ours", RATE) and not part.error
     ]
-    return f"`{results.command}` on {results.date[:10]}:\n\n" + _table(
+    return f"`{results.command}` on {results.date[:10]}:\n\n" + table(
         ["workload", "store", "load", "figure", "ours", "Go server", "ours / Go"], rows, left=4
     )
 
 
 def with_headlines(readme: str, results: Results) -> str:
-    """The README with its table made anew.
+    """The README with its table made anew. Raises ValueError, see `between`."""
+    return between(readme, BEGIN, END, headlines(results))
+
+
+def between(text: str, begin: str, end: str, content: str) -> str:
+    """A page with what stands between two marks replaced.
 
     Raises:
-        ValueError: the marks between which it stands are not there.
+        ValueError: the marks are not there.
     """
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"README.md has no {BEGIN} with an {END} behind it")
-    return f"{before}{BEGIN}\n{headlines(results)}{END}{after}"
+    before, found_begin, rest = text.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found_begin or not found_end:
+        raise ValueError(f"the page has no {begin} with an {end} behind it")
+    return f"{before}{begin}\n\n{content}\n{end}{after}"
 
 
 def bend(curve: Curve, figure: str) -> Spread:
@@ -139,7 +144,7 @@ def _ceiling_section(ceilings: Sequence[Part]) -> str:
     return (
         "## The ceiling\n\nThe same publishes through a nats-server to `bench/suite/idle_responder.py`, which answers"
         " with ready-made acks of the\nsame size and does nothing else. Above 100 percent the way around nats-server is"
-        " what helps.\n\n" + _table(columns, rows, left=1)
+        " what helps.\n\n" + table(columns, rows, left=1)
     )
 
 
@@ -158,7 +163,7 @@ def _growth_section(curves: Sequence[Curve], pictures: Sequence[str]) -> str:
             ]
             for point in curve.points
         ]
-        pieces.append(_table(columns, rows, left=0))
+        pieces.append(table(columns, rows, left=0))
     return "\n".join(pieces)
 
 
@@ -199,7 +204,7 @@ def _cell(text: str) -> str:
     return re.sub(r"\s+", " ", text.replace("|", "/"))
 
 
-def _table(columns: Sequence[str], rows: object, left: int = 2) -> str:
+def table(columns: Sequence[str], rows: object, left: int = 2) -> str:
     """Markdown; the first `left` columns stand left, numbers right."""
     lines = [f"| {' | '.join(columns)} |", "|" + "|".join(["---"] * left + ["--:"] * (len(columns) - left)) + "|"]
     lines += [f"| {' | '.join(row)} |" for row in rows]  # type: ignore[attr-defined]

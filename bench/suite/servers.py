@@ -54,9 +54,13 @@ class Server:
         processes.forget_cached(self.directory)
         self.start()
 
+    def pids(self) -> list[int]:
+        """Its processes, the streaming server's own first."""
+        return processes.tree(self._process.pid)
+
     def begin(self) -> None:
         """From here on processor time counts."""
-        self._pids = processes.tree(self._process.pid)
+        self._pids = self.pids()
         self._cpu_before = processes.cpu_seconds(self._pids)
 
     def used(self, messages: int) -> Figures:

@@ -92,7 +92,7 @@ def test_percent_of_the_ceiling() -> None:
 def test_the_readme_gets_the_headlines_between_its_marks() -> None:
     readme = f"# Title\n{page.BEGIN}\nold\n{page.END}\nrest\n"
     changed = page.with_headlines(readme, run(part(), part(title="other", is_headline=False)))
-    assert changed.startswith(f"# Title\n{page.BEGIN}\n`make bench` on 2026-11-23:\n")
+    assert changed.startswith(f"# Title\n{page.BEGIN}\n\n`make bench` on 2026-11-23:\n")
     assert changed.endswith(f"\n{page.END}\nrest\n")
     assert "old" not in changed
     assert "other" not in changed
@@ -100,7 +100,7 @@ def test_the_readme_gets_the_headlines_between_its_marks() -> None:
 
 
 def test_a_readme_without_marks_is_refused() -> None:
-    with pytest.raises(ValueError, match="README"):
+    with pytest.raises(ValueError, match="no <!-- bench: begin -->"):
         page.with_headlines("# Title\n", run(part()))
 
 
