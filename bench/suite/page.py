@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bench.suite.figures import CPU, FIGURES, HEADLINES, PEAK, RATE, Spread, ratios, spread
+from bench.suite.figures import CPU, FIGURES, HEADLINES, P50, PEAK, RATE, Spread, ratios, spread
 from bench.suite.results import Curve, Part, Results
 
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
@@ -83,20 +83,21 @@ def side_by_side(parts: Sequence[Part]) -> str:
 
 
 def headlines(results: Results) -> str:
-    """The table for the README."""
-    rows = [
-        [part.title, part.store, part.load, FIGURES[key].title, *_compared(part, key)]
-        for part in results.parts
-        for key in HEADLINES[:2]
-        if part.is_headline and part.values("ours", key) and not (key == RATE and part.values("ours", HEADLINES[1]))
-    ]
-    rows += [
-        [f"{part.title}, of what nats-server allows", part.store, part.load, "percent", *_percent(part), NONE, NONE]
-        for part in results.ceilings
-        if part.values("ours", RATE) and not part.error
-    ]
-    return f"`{results.command}` on {results.date[:10]}:\n\n" + table(
-        ["workload", "store", "load", "figure", "ours", "Go server", "ours / Go"], rows, left=4
+    """The table for the README: a row per workload, by its latency if that is what it is for."""
+    rows = []
+    for part in results.parts:
+        key = next((key for key in (P50, RATE) if part.values("ours", key)), None)
+        if part.is_headline and key is not None:
+            beside = [_compared(part, other)[2] for other in (CPU, PEAK)]
+            rows.append([part.title, part.store, part.load, FIGURES[key].title, *_compared(part, key), *beside])
+    for part in results.ceilings:
+        if part.values("ours", RATE) and not part.error:
+            title = f"{part.title}, of what nats-server allows"
+            rows.append([title, part.store, part.load, "percent", *_percent(part), *[NONE] * 4])
+    columns = ["workload", "store", "load", "figure", "ours", "Go server", "ours / Go", "CPU", "peak memory"]
+    return (
+        f"Made by `{results.command}` on {results.date[:10]}. CPU and peak memory, of all processes: ours / Go.\n\n"
+        + table(columns, rows, left=4)
     )
 
 

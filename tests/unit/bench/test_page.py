@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.suite import page, results
+from bench.suite import main, page, results
 from bench.suite.results import Curve, Part, Point, Results
+from bench.suite.toolchain import CHECKOUT
 
 
 def part(**changes: object) -> Part:
@@ -92,7 +94,7 @@ def test_percent_of_the_ceiling() -> None:
 def test_the_readme_gets_the_headlines_between_its_marks() -> None:
     readme = f"# Title\n{page.BEGIN}\nold\n{page.END}\nrest\n"
     changed = page.with_headlines(readme, run(part(), part(title="other", is_headline=False)))
-    assert changed.startswith(f"# Title\n{page.BEGIN}\n\n`make bench` on 2026-11-23:\n")
+    assert changed.startswith(f"# Title\n{page.BEGIN}\n\nMade by `make bench` on 2026-11-23. ")
     assert changed.endswith(f"\n{page.END}\nrest\n")
     assert "old" not in changed
     assert "other" not in changed
@@ -114,3 +116,11 @@ def test_raw_numbers_of_another_format_are_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"format": 0}')
     with pytest.raises(ValueError, match="not in format 1"):
         results.load(tmp_path / "run.json")
+
+
+def test_the_page_is_what_its_raw_numbers_give() -> None:
+    """Nobody edits it, and a change of its text is not forgotten in it: `--page-of` makes it anew."""
+    text = (CHECKOUT / main.PAGE).read_text(encoding="utf-8")
+    (name,) = re.findall(r"\]\(\.\./\.\./bench/results/(.+\.json)\)", text)
+    pictures = re.findall(r"\]\(pictures/(.+\.svg)\)", text)
+    assert text == page.page(results.load(CHECKOUT / main.RAW / name), name, pictures)
