@@ -59,8 +59,12 @@ class PublishLoop:
         self._io_sleep_s = io_sleep_time_us * NS_PER_US / NS_PER_SECOND
         self._bus: Bus | None = None
         self._loop = asyncio.get_running_loop()
-        self._wake_up = asyncio.Event()
-        self._committer: asyncio.Task[None] | None = None
+        self._pipelined = False
+        self._committing: asyncio.Future[None] | None = None
+        self._cycle: Cycle | None = None
+        self._begun_ns = 0
+        self._beginning: asyncio.Handle | None = None
+        self._commits_no_more = False
         self._jobs: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_ns = 0
@@ -74,9 +78,7 @@ class PublishLoop:
         """Begin to serve over this bus."""
         self._bus = bus
         # A resident store commits at once; there is nothing to pipeline.
-        if not self._store.capabilities.resident or self._io_sleep_s:
-            self._committer = self._loop.create_task(self._commit_for_ever(), name="commit")
-            self._committer.add_done_callback(self._on_committer_end)
+        self._pipelined = not self._store.capabilities.resident or self._io_sleep_s > 0
 
     # What happens.
 
@@ -131,10 +133,10 @@ class PublishLoop:
 
     def _pump(self) -> None:
         engine = self._engine
-        if self._committer is not None:
+        if self._pipelined:
             self._bound_stage()
             if engine.wants_commit():
-                self._wake_up.set()
+                self._begin_soon()
             elif self._lazy is None and not engine.inlet.cycle.is_empty():
                 wait_s = _COMMIT_RETRY_S if self.failure else _LAZY_COMMIT_S
                 self._lazy = self._loop.call_later(wait_s, self._commit_lazily)
@@ -180,9 +182,8 @@ class PublishLoop:
         """Commit to a resident store, whose coroutine never waits; False when it failed."""
         begun_ns = self._engine.context.clock.monotonic_ns() if self.on_commit is not None else 0
         self._store.stage(cycle.records)
-        commit = self._store.commit()
         try:
-            commit.send(None)
+            next(self._store.commit().__await__())
         except StopIteration:
             self.failure = ""
             self._engine.batch_committed(cycle)
@@ -196,7 +197,6 @@ class PublishLoop:
             if self.on_commit is not None:
                 self.on_commit(cycle, begun_ns, failed=True)
             return False
-        commit.close()
         raise AssertionError(f"store {self._store.name} declares itself resident, and its commit waits")
 
     def _keep_trying(self) -> None:
@@ -207,44 +207,83 @@ class PublishLoop:
 
     def _commit_lazily(self) -> None:
         self._lazy = None
-        if self._committer is None:
+        if not self._pipelined:
             self._pump()
             return
         self._engine.cut()
-        self._wake_up.set()
+        self._begin_soon()
 
-    async def _commit_for_ever(self) -> None:
-        while not self._stopping:
-            await self._wake_up.wait()
-            self._wake_up.clear()
-            if self._io_sleep_s:
-                await asyncio.sleep(self._io_sleep_s)
-            # What was sent and acked rides in the next commit that somebody waits for, or in a lazy one.
-            while self._engine.wants_commit() and (cycle := self._engine.next_batch()) is not None:
-                await self._commit(cycle)
+    def _begin_soon(self) -> None:
+        """Begin a commit when the loop has had all chunks that are there to be read, unless one is under way."""
+        if self._committing is not None or self._beginning is not None or self._commits_no_more or self._stopping:
+            return
+        if self._io_sleep_s:
+            self._beginning = self._loop.call_later(self._io_sleep_s, self._begin)
+        else:
+            self._beginning = self._loop.call_soon(self._begin)
 
-    async def _commit(self, cycle: Cycle) -> None:
-        begun_ns = self._engine.context.clock.monotonic_ns() if self.on_commit is not None else 0
+    def _begin(self) -> None:
+        self._beginning = None
+        try:
+            self._begin_next()
+        except Exception as error:  # noqa: BLE001 - it ends all committing, and the owner is told
+            self._break(error)
+
+    def _begin_next(self) -> None:
+        """Begin to commit the next batch that somebody waits for."""
+        # What was sent and acked rides in the next commit that somebody waits for, or in a lazy one.
+        if self._engine.wants_commit() and (cycle := self._engine.next_batch()) is not None:
+            self._begin_commit(cycle)
+
+    def _begin_commit(self, cycle: Cycle) -> None:
+        self._cycle = cycle
+        self._begun_ns = self._engine.context.clock.monotonic_ns() if self.on_commit is not None else 0
         try:
             self._store.stage(cycle.records)
-            await self._store.commit()
+            committing = self._store.commit()
+            if not isinstance(committing, asyncio.Future):
+                committing = asyncio.ensure_future(committing)
+        except StoreError as error:
+            committing = self._loop.create_future()
+            committing.set_exception(error)
+        self._committing = committing
+        committing.add_done_callback(self._on_commit_end)
+
+    def _on_commit_end(self, committing: asyncio.Future[None]) -> None:
+        if self._commits_no_more:
+            return
+        try:
+            self._end_commit(committing)
+            self._committing = None
+            if not self._stopping:
+                self._begin_next()
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it ends all committing
+            self._committing = None
+            self._break(error)
+
+    def _end_commit(self, committed: asyncio.Future[None]) -> None:
+        cycle = self._cycle
+        assert cycle is not None
+        try:
+            committed.result()
         except StoreError as error:
             self.failure = str(error)
-            self._engine.batch_failed(cycle, str(error))
+            self._engine.batch_failed(cycle, self.failure)
             self._keep_trying()
         else:
             self.failure = ""
             self._engine.batch_committed(cycle)
         if self.on_commit is not None:
-            self.on_commit(cycle, begun_ns, failed=bool(self.failure))
+            self.on_commit(cycle, self._begun_ns, failed=bool(self.failure))
         self._ended = cycle
         self._bound_stage()
         self._pump()
 
-    def _on_committer_end(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("bug: committing ended in an error", exc_info=error)
-            self._on_bug(f"committing ended in an error: {error!r}")
+    def _break(self, error: BaseException) -> None:
+        """Commit nothing more: nobody knows what of the batch in hand is true."""
+        self._commits_no_more = True
+        _log.error("bug: committing ended in an error", exc_info=error)
+        self._on_bug(f"committing ended in an error: {error!r}")
 
     # Reading.
 
@@ -291,25 +330,35 @@ class PublishLoop:
     def abandon(self) -> None:
         """Commit and send nothing more, as if the process had died."""
         self._stopping = True
+        self._commits_no_more = True
         self._bus = None
-        for handle in (self._timer, self._lazy):
+        for handle in (self._timer, self._lazy, self._beginning):
             if handle is not None:
                 handle.cancel()
-        for job in (*self._jobs, *([self._committer] if self._committer is not None else [])):
+        for job in (*self._jobs, *([self._committing] if self._committing is not None else [])):
             job.cancel()
+
+    async def _commit_rest(self) -> None:
+        """Commit what is there, and what that has sent, too: the next start redelivers it else."""
+        while not self._commits_no_more:
+            if self._committing is None and (self._engine.wants_commit() or not self.failure):
+                cycle = self._engine.next_batch()
+                if cycle is not None:
+                    self._begin_commit(cycle)
+            if self._committing is None:
+                break
+            await asyncio.wait({self._committing})
 
     async def stop(self) -> None:
         """Finish the batch in hand, send its answers; what comes later gets none."""
         self._stopping = True
         if self._bus is not None and self._bus.is_connected:
             self._bus.pause_reading()
-        if self._committer is not None:
+        if self._beginning is not None:
+            self._beginning.cancel()
+        if self._pipelined:
             self._engine.cut()
-            self._wake_up.set()
-            await asyncio.wait({self._committer})
-            # What the last batch has sent is worth a commit of its own: the next start redelivers it else.
-            while not self.failure and (cycle := self._engine.next_batch()) is not None:
-                await self._commit(cycle)
+            await self._commit_rest()
         for handle in (self._timer, self._lazy):
             if handle is not None:
                 handle.cancel()

@@ -15,7 +15,7 @@ of your own; register it under the entry-point group `nats_streaming.stores`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -94,8 +94,12 @@ class Store(Protocol):
         """
         ...
 
-    async def commit(self) -> None:
+    def commit(self) -> Awaitable[None]:
         """Make durable what was staged before this call.
+
+        Returns:
+            A coroutine, as of an `async def`; or a future, when it has begun already: that spares a task for each
+            batch. Who waits may be cancelled: it is unknown then what became durable.
 
         Raises:
             StoreError: it is unknown what of it became durable. The staged records are void: the engine

@@ -12,7 +12,7 @@ any two of the steps. The store's coroutines are run at once: use one that does 
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -112,14 +112,13 @@ class DriverOptions:
     lent_bytes: int = 32 << 20
 
 
-def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that does not wait."""
+def run_now(awaitable: Awaitable[T]) -> T:
+    """The result of what does not wait."""
     try:
-        coroutine.send(None)
+        next(awaitable.__await__())
     except StopIteration as end:
         result: T = end.value
         return result
-    coroutine.close()
     raise AssertionError("the store waits: an EngineDriver needs one that does not")
 
 

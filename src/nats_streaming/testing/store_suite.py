@@ -198,10 +198,10 @@ class StoreSuite:
         if not store.capabilities.resident:
             pytest.skip("the store is not resident")
         store.stage([make_run(b"foo", 1, [b"a"])])
-        waits: list[Any] = [store.commit(), store.read(b"foo", 1, 1), store.find_time(b"foo", 0)]
-        for coroutine in waits:
+        waits: list[Awaitable[Any]] = [store.commit(), store.read(b"foo", 1, 1), store.find_time(b"foo", 0)]
+        for awaitable in waits:
             with pytest.raises(StopIteration):
-                coroutine.send(None)
+                next(awaitable.__await__())
 
     # Messages.
 

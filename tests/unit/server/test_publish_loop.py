@@ -138,6 +138,98 @@ async def test_the_next_batch_is_staged_while_one_commits(rig: Rig) -> None:
 
 
 @with_rig(RecoverableMemoryStore)
+async def test_chunks_that_are_read_in_one_turn_of_the_loop_ride_in_one_commit(rig: Rig) -> None:
+    before = rig.store.calls["commit"]
+    for guid in (b"1", b"2", b"3"):
+        rig.publish(guid)
+    await rig.settle()
+    assert rig.sent() == [b"ack.1", b"ack.2", b"ack.3"]
+    assert rig.store.calls["commit"] == before + 1
+
+
+def test_a_commit_may_be_a_future_that_has_begun() -> None:
+    committed: list[asyncio.Future[None]] = []
+
+    class Begun(RecoverableMemoryStore):
+        def commit(self) -> Any:
+            future = asyncio.get_running_loop().create_future()
+            future.set_result(next(iter(super().commit().__await__()), None))
+            committed.append(future)
+            return future
+
+    @with_rig(Begun)
+    async def run(rig: Rig) -> None:
+        rig.publish(b"1")
+        await rig.settle()
+        assert rig.sent() == [b"ack.1"]
+        inner = rig.store.inner
+        assert isinstance(inner, RecoverableMemoryStore)
+        assert inner.journal.state().channels[b"foo"].last == 1
+
+    run()
+    assert committed
+
+
+@with_rig(RecoverableMemoryStore)
+async def test_a_stop_ends_the_commit_under_way_and_what_is_staged_behind_it(rig: Rig) -> None:
+    rig.store.hang_next("commit")
+    rig.publish(b"1")
+    await rig.settle()
+    rig.publish(b"2")
+    stopping = asyncio.create_task(rig.loop.stop())
+    await rig.settle()
+    assert rig.sent() == []
+    rig.store.release()
+    await stopping
+    assert rig.sent() == [b"ack.1", b"ack.2"]
+
+
+@with_rig(RecoverableMemoryStore)
+async def test_nothing_is_sent_by_a_commit_that_ends_after_it_was_abandoned(rig: Rig) -> None:
+    rig.store.hang_next("commit")
+    rig.publish(b"1")
+    await rig.settle()
+    rig.loop.abandon()
+    rig.store.release()
+    await rig.settle()
+    assert (rig.sent(), rig.bugs) == ([], [])
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_bug_in_a_commit_is_not_silent_and_ends_all_committing(
+    caplog: pytest.LogCaptureFixture, behind: bool
+) -> None:
+    class Broken(RecoverableMemoryStore):
+        is_broken = False
+
+        def stage(self, records: Any) -> None:
+            if self.is_broken and not behind:
+                raise ZeroDivisionError("oops")
+            super().stage(records)
+
+        async def commit(self) -> None:
+            if self.is_broken:
+                raise ZeroDivisionError("oops")
+            await super().commit()
+
+    @with_rig(Broken)
+    async def run(rig: Rig) -> None:
+        assert isinstance(rig.store.inner, Broken)
+        rig.store.inner.is_broken = True
+        for guid in (b"1", b"2"):
+            rig.publish(guid)
+            await rig.settle()
+        rig.store.inner.is_broken = False
+        rig.publish(b"3")
+        await rig.settle()
+        assert rig.bugs == ["committing ended in an error: ZeroDivisionError('oops')"]
+        assert rig.sent() == [], "nobody knows what is true"
+
+    run()
+    assert "bug: committing ended in an error" in caplog.text
+
+
+@with_rig(RecoverableMemoryStore)
 async def test_what_was_sent_costs_no_commit_of_its_own(rig: Rig) -> None:
     rig.subscribe(b"inbox")
     await rig.settle()

@@ -32,7 +32,7 @@ from nats_streaming.stores.file.options import FileOptions
 from nats_streaming.stores.file.replay import recover_and_replay
 from nats_streaming.stores.file.root_files import RootFiles
 from nats_streaming.stores.file.unapplied import Unapplied
-from nats_streaming.stores.file.worker import Worker
+from nats_streaming.stores.file.worker import Worker, settle
 from nats_streaming.stores.segment import Segment
 from nats_streaming.stores.state import StoreState, hole_run
 
@@ -109,6 +109,7 @@ class FileStore:
         self._kick: asyncio.Event = asyncio.Event()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._urgent = False
+        self._loop: asyncio.AbstractEventLoop  # from `recover` on
         self._behind: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -124,7 +125,9 @@ class FileStore:
         if state is not None:
             for name, channel in state.channels.items():
                 self._unapplied.restore(name, channel.last)
-        self._behind = asyncio.get_running_loop().create_task(self._write_behind(), name="file store: write behind")
+        self._journal_worker.begin()
+        self._loop = asyncio.get_running_loop()
+        self._behind = self._loop.create_task(self._write_behind(), name="file store: write behind")
         self._behind.add_done_callback(self._on_behind_end)
         return state
 
@@ -166,35 +169,57 @@ class FileStore:
     def stage(self, records: Sequence[Record]) -> None:
         self._staged.extend(records)
 
-    async def commit(self) -> None:
+    def commit(self) -> asyncio.Future[None]:
+        """See `stores.api.Store`. Cancelled or not, the batch is in the journal, and it is known that it is."""
         staged, self._staged = self._staged, []
-        if not staged:
-            return
-        if self._closed:
+        if staged and self._closed:
             raise StoreError("the FILE store is closed")
+        if staged and self._is_full():
+            return self._loop.create_task(self._commit_when_there_is_room(staged))
+        written: asyncio.Future[None] = self._loop.create_future()
+        if staged:
+            self._write(staged, written)
+        else:
+            written.set_result(None)
+        return written
+
+    async def _commit_when_there_is_room(self, staged: list[Record]) -> None:
         await self._make_room()
-        written = self._journal_worker.start(self._append, staged)
-        # Not behind the `await`: who waits may be cancelled, and the batch is in the journal nevertheless.
-        written.add_done_callback(partial(self._on_written, staged))
-        await asyncio.shield(written)
+        written: asyncio.Future[None] = self._loop.create_future()
+        self._write(staged, written)
+        await written
+
+    def _write(self, records: list[Record], written: asyncio.Future[None]) -> None:
+        self._journal_worker.run(partial(self._append, records), partial(self._on_written, records, written))
 
     def _append(self, records: Sequence[Record]) -> tuple[int, int]:
         """In the journal thread."""
         payload = encode_batch(records)
         return self._journal.append(payload), len(payload)
 
-    def _on_written(self, records: Sequence[Record], written: asyncio.Future[tuple[int, int]]) -> None:
-        if written.cancelled() or written.exception() is not None:
-            return
-        number, size = written.result()
-        was_empty = not self._unapplied
-        self._unapplied.add(number, records, size)
-        if was_empty or self._unapplied.size >= APPLY_BYTES:
-            self._kick.set()
+    def _on_written(
+        self,
+        records: Sequence[Record],
+        written: asyncio.Future[None],
+        outcome: tuple[int, int],
+        failure: BaseException | None,
+    ) -> None:
+        try:
+            if failure is None:
+                number, size = outcome
+                was_empty = not self._unapplied
+                self._unapplied.add(number, records, size)
+                if was_empty or self._unapplied.size >= APPLY_BYTES:
+                    self._kick.set()
+        finally:
+            settle(written, None, failure)
+
+    def _is_full(self) -> bool:
+        return self._unapplied.size > UNAPPLIED_BYTES_MAX or self._journal.size > self._journal_bytes_max
 
     async def _make_room(self) -> None:
         """Wait while the channel files are behind; refuse while they fail and the journal is full."""
-        while self._unapplied.size > UNAPPLIED_BYTES_MAX or self._journal.size > self._journal_bytes_max:
+        while self._is_full():
             if self.failure:
                 if self._journal.size > self._journal_bytes_max:
                     raise StoreError(
