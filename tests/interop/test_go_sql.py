@@ -15,6 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from nats_streaming.stores.sql.create import create_tables
+from nats_streaming.stores.sql.store import SqlStore
+from nats_streaming.stores.state import StoredChannel
+
 from ..support.database_fixtures import database_servers
 from ..support.databases import DatabaseServer
 from ..support.raw_client import Delivery, NatsClient, StanClient, StartPosition
@@ -159,3 +163,49 @@ def test_the_original_s_tables_are_brought_up_to_date(
     monkeypatch.setenv("STAN_SERVER_UNDER_TEST", go_server)
     with serving(database) as process:
         assert asyncio.run(publish(process.port)) == ["", "", ""]
+
+
+@pytest.mark.parametrize("database", DRIVERS, indirect=True)
+def test_figures_after_a_go_server(
+    database: tuple[DatabaseServer, str], prepared: Callable[[str], Program], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It adds messages and removes old ones past our totals; the next start of ours has the figures of the rows."""
+    (go_server,) = prepared("go-server").command
+    server, name = database
+    asyncio.run(create_tables({"driver": server.driver, "source": server.source(name)}))
+    size = 0
+
+    def figures() -> tuple[int, ...]:
+        found = server.execute("SELECT count(*), sum(size), min(seq), max(seq) FROM Messages WHERE id = 1", name)
+        return tuple(map(int, found.split("\t")))
+
+    async def publish(port: int, count: int) -> None:
+        client = await StanClient.connect(await NatsClient.connect(port), b"figures")
+        for number in range(count):
+            client.publish_nowait(b"foo", b"x" * (size + number % 5))
+        assert not any(ack.error for ack in await client.take_acks(count))
+        await client.close()
+        await client.nats.close()
+
+    async def recovered() -> StoredChannel:
+        store = SqlStore({"driver": server.driver, "source": server.source(name)})
+        try:
+            state = await store.recover()
+        finally:
+            await store.close()
+        assert state is not None
+        return state.channels[b"foo"]
+
+    for number, limit in enumerate(("3000", "1500", "1200")):
+        size += 10
+        with monkeypatch.context() as patch:
+            if number == 1:
+                patch.setenv("STAN_SERVER_UNDER_TEST", go_server)
+            with serving(database, "-max_msgs", limit) as process:
+                asyncio.run(publish(process.port, 1300))
+        channel = asyncio.run(recovered())
+        assert (channel.count, channel.size, channel.first, channel.last) == figures()
+        assert channel.count == min(int(limit), 1300 * (number + 1))
+        # Ours have told all there is when they end, and the Go server's are told by the one that found them.
+        told = server.execute(f"SELECT sum(messages) FROM MessageTotals WHERE first >= {channel.first}", name)
+        assert int(told) == channel.count

@@ -9,8 +9,43 @@ Source: stores specification, sections 4.2 and 4.3 (the life of rows).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 from nats_streaming.protocol.control_messages import SubscriptionState
+from nats_streaming.stores.segment import Segment
+
+TOTALS_MESSAGES: Final = 1024
+"""From so many messages on they get a row in MessageTotals; fewer are counted by the next start."""
+
+
+class Totals(NamedTuple):
+    """What lies from one sequence of a channel to another.
+
+    Attributes:
+        timestamp_ns: of the message `last`; 0 when there is none.
+        stored: whether a row of MessageTotals tells this.
+    """
+
+    first: int
+    last: int
+    messages: int = 0
+    size: int = 0
+    timestamp_ns: int = 0
+    stored: bool = False
+
+    def with_run(self, segment: Segment, first: int, last: int) -> Totals:
+        """With the slots from `first` to `last` behind it."""
+        index = last - segment.base
+        return Totals(
+            self.first,
+            last,
+            self.messages + segment.live_count(first, last),
+            self.size + segment.live_size(first, last),
+            segment.timestamp_at(index) if segment.size_at(index) else 0,
+        )
+
+
+NO_TOTALS: Final = Totals(1, 0)
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +79,7 @@ class ChannelEntry:
         first, last: as in `stores.state.StoredChannel`, with what is staged.
         readable_first, readable_last: the same as far as it is committed; nothing else may be read, for rows of a
             commit that failed may lie behind it.
+        tail: the newest messages, of which no row of MessageTotals tells, or one that may still grow.
     """
 
     id: int
@@ -52,6 +88,7 @@ class ChannelEntry:
     last: int = 0
     readable_first: int = 0
     readable_last: int = 0
+    tail: Totals = NO_TOTALS
     subscriptions: dict[int, SubscriptionEntry] = field(default_factory=dict)
 
 

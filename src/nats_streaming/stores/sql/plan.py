@@ -26,7 +26,7 @@ from nats_streaming.stores.batch import (
     Trimmed,
 )
 from nats_streaming.stores.segment import Segment
-from nats_streaming.stores.sql.ledger import ChannelEntry, Ledger, SubscriptionEntry
+from nats_streaming.stores.sql.ledger import TOTALS_MESSAGES, ChannelEntry, Ledger, SubscriptionEntry, Totals
 from nats_streaming.stores.sql.pending_rows import Change, PendingRow, PendingWriter
 
 
@@ -69,6 +69,8 @@ class Plan:
         trims: channel ID to its new first sequence.
         deleted: channel ID to sequences.
         last: channels whose last sequence no row tells.
+        uncounted: channel ID and the first and last sequence of what is deleted: totals over it are void.
+        totals: channel and what lies at its end, to be told by one row.
         subscriptions_gone: channel and subscription IDs, to delete.
         marked, unmarked: the same of the row to mark deleted instead, and of the one that need not stay any more.
         subscriptions: to write anew.
@@ -87,6 +89,8 @@ class Plan:
     trims: dict[int, int] = field(default_factory=dict)
     deleted: dict[int, set[int]] = field(default_factory=dict)
     last: dict[int, ChannelEntry] = field(default_factory=dict)
+    uncounted: list[tuple[int, int, int]] = field(default_factory=list)
+    totals: list[tuple[ChannelEntry, Totals]] = field(default_factory=list)
     subscriptions_gone: list[tuple[int, int]] = field(default_factory=list)
     marked: tuple[int, int] | None = None
     unmarked: tuple[int, int] | None = None
@@ -106,7 +110,7 @@ class Planner:
     def __init__(self, ledger: Ledger, writer: PendingWriter) -> None:
         self.ledger = ledger
         self._writer = writer
-        self._positions: dict[ChannelEntry, tuple[int, int]] = {}
+        self._positions: dict[ChannelEntry, tuple[int, int, Totals]] = {}
         self._created: list[ChannelEntry] = []
         self._removed: list[ChannelEntry] = []
         self._touched: dict[int, SubscriptionEntry] = {}
@@ -150,7 +154,28 @@ class Planner:
             index += 1
         for change in changes.values():
             self._writer.write(plan, change)
+        for channel in {id(run[0]): run[0] for run in plan.runs}.values():
+            if channel.tail.messages >= TOTALS_MESSAGES:
+                self._count(plan, channel)
         return plan, index
+
+    def count_tails(self) -> Plan:
+        """A plan that leaves nothing for the next start to count."""
+        plan = Plan()
+        self.begin()
+        for channel in self.ledger.channels.values():
+            if channel.tail.messages and not channel.tail.stored:
+                self._count(plan, channel)
+        return plan
+
+    def _count(self, plan: Plan, channel: ChannelEntry) -> None:
+        """Have the tail told by a row, if it is whole."""
+        tail = channel.tail
+        if tail.first < channel.first:
+            channel.tail = Totals(tail.last + 1, tail.last)
+        elif tail.timestamp_ns:
+            plan.totals.append((channel, tail))
+            channel.tail = Totals(tail.last + 1, tail.last)
 
     def _take_up(self, plan: Plan, changes: dict[int, Change]) -> None:
         """What a failed commit has left: subscriptions of which nobody knows what is stored."""
@@ -178,7 +203,7 @@ class Planner:
         return channel
 
     def _remember(self, channel: ChannelEntry) -> None:
-        self._positions.setdefault(channel, (channel.first, channel.last))
+        self._positions.setdefault(channel, (channel.first, channel.last, channel.tail))
 
     def add_run(self, plan: Plan, channel: ChannelEntry, segment: Segment, first: int, last: int) -> None:
         """Messages behind everything that is known."""
@@ -188,6 +213,7 @@ class Planner:
         if channel.first == 0:
             channel.first = first
         channel.last = last
+        channel.tail = channel.tail.with_run(segment, first, last)
         if segment.size_at(last - segment.base):
             plan.last.pop(channel.id, None)
         else:
@@ -200,6 +226,7 @@ class Planner:
         plan.undo.messages[channel.id] = min(first, plan.undo.messages.get(channel.id, first))
         channel.last = min(channel.last, first - 1)
         channel.readable_last = min(channel.readable_last, channel.last)
+        channel.tail = Totals(first, first - 1)
         plan.last[channel.id] = channel
 
     def _add(self, plan: Plan, changes: dict[int, Change], record: Record) -> None:
@@ -247,7 +274,11 @@ class Planner:
     def _delete(self, plan: Plan, channel: ChannelEntry, sequences: Iterable[int]) -> None:
         known = {sequence for sequence in sequences if channel.first <= sequence <= channel.last}
         if known:
+            self._remember(channel)
             plan.deleted.setdefault(channel.id, set()).update(known)
+            plan.uncounted += [(channel.id, low, high) for low, high in _stretches(known)]
+            if max(known) >= channel.tail.first:
+                channel.tail = Totals(channel.last + 1, channel.last)
             if channel.last in known:
                 plan.last[channel.id] = channel
 
@@ -319,8 +350,8 @@ class Planner:
 
     def roll_back(self, plans: Iterable[Plan]) -> None:
         """Nobody knows whether the batch is durable: its messages are void, its facts will come again."""
-        for channel, (first, last) in self._positions.items():
-            channel.first, channel.last = first, last
+        for channel, (first, last, tail) in self._positions.items():
+            channel.first, channel.last, channel.tail = first, last, tail
             channel.readable_last = last
         for channel in self._created:
             if self.ledger.channels.get(channel.name) is channel:
@@ -335,3 +366,12 @@ class Planner:
         self._left_gone += self._gone
         for plan in plans:
             self._left_undo.add(plan.undo)
+
+
+def _stretches(sequences: Iterable[int]) -> list[tuple[int, int]]:
+    """First and last of sequences that lie close together: no stretch is much longer than a row of totals covers."""
+    found: dict[int, tuple[int, int]] = {}
+    for sequence in sequences:
+        low, high = found.get(sequence // TOTALS_MESSAGES, (sequence, sequence))
+        found[sequence // TOTALS_MESSAGES] = (min(low, sequence), max(high, sequence))
+    return list(found.values())

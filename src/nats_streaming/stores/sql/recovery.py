@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nats_streaming.constants import INT64_MAX
 from nats_streaming.errors import CorruptionError, StoreError, quoted
 from nats_streaming.protocol.control_messages import ClientInfo, ServerInfo, SubscriptionState, decode
+from nats_streaming.stores.sql.counting import count_messages
 from nats_streaming.stores.sql.ledger import ChannelEntry, Ledger, SubscriptionEntry
 from nats_streaming.stores.sql.pending_rows import PendingRow, PendingWriter, read_list
 from nats_streaming.stores.sql.schema import SCHEMA_VERSION
@@ -48,7 +49,7 @@ async def recover(
     state.server = await _server(connection, tables)
     state.clients = await _clients(connection, tables)
     deleted = await _channels(connection, statements, ledger, state)
-    await _totals(connection, tables, ledger, state)
+    await count_messages(connection, statements, ledger, state)
     await _subscriptions(connection, tables, ledger)
     await _pending(connection, tables, writer, ledger)
     _finish(ledger, state)
@@ -110,29 +111,6 @@ async def _channels(
         if limits != {"maxmsgs": row.maxmsgs, "maxbytes": row.maxbytes, "maxage": row.maxage}:
             await connection.execute(update(channels).where(channels.c.id == row.id).values(**limits))
     return deleted
-
-
-async def _totals(connection: AsyncConnection, tables: Any, ledger: Ledger, state: StoreState) -> None:
-    messages = tables.messages
-    by_id = {entry.id: entry for entry in ledger.channels.values()}
-    rows = await connection.execute(
-        select(
-            messages.c.id,
-            func.count().label("messages"),
-            func.min(messages.c.seq).label("first"),
-            func.max(messages.c.seq).label("last"),
-            func.sum(messages.c.size).label("size"),
-            func.max(messages.c.timestamp).label("timestamp"),
-        ).group_by(messages.c.id)
-    )
-    for row in rows:
-        entry = by_id.get(row.id)
-        if entry is None:
-            continue
-        channel = state.channels[entry.name]
-        channel.count, channel.size = int(row.messages), int(row.size)
-        channel.first, channel.last = int(row.first), max(int(row.last), channel.last)
-        channel.last_timestamp_ns = int(row.timestamp)
 
 
 async def _subscriptions(connection: AsyncConnection, tables: Any, ledger: Ledger) -> None:

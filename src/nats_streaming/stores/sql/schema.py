@@ -50,6 +50,9 @@ class Tables:
 
     Attributes:
         server, clients, channels, messages, subscriptions, pending, lock: one each.
+        totals: ours alone: how many messages, of what size, lie in a stretch of sequences, so that a start need not
+            count them all; a database of a Go server may be without.
+        has_totals: whether the database has that one; to be set by whoever has looked.
     """
 
     def __init__(self, *, lower_case: bool, time_index: bool, key_names: bool = True) -> None:
@@ -60,6 +63,7 @@ class Tables:
             key_names: name the primary keys as the original does; MySQL warns that it ignores such names.
         """
         self.metadata = MetaData()
+        self.has_totals = False
 
         def table(name: str, *columns: Any) -> Table:
             return Table(name.lower() if lower_case else name, self.metadata, *columns, mysql_engine="InnoDB")
@@ -132,6 +136,21 @@ class Tables:
             Column("id", String(30)),
             Column("tick", _unsigned(), server_default=zero),
         )
+        self.totals = table(
+            "MessageTotals",
+            Column("id", Integer, nullable=False),
+            Column("first", _unsigned(), nullable=False),
+            Column("last", _unsigned(), nullable=False),
+            Column("messages", BigInteger, nullable=False),
+            Column("size", BigInteger, nullable=False),
+            # Of the last one. A Go server may have begun a channel anew: then its row has another time, or is gone.
+            Column("timestamp", BigInteger, nullable=False),
+            PrimaryKeyConstraint("id", "first", name="PK_TotalsKey".lower() if lower_case else "PK_TotalsKey"),
+        )
+
+    def needed(self) -> list[Table]:
+        """The tables that nothing works without."""
+        return [table for table in self.metadata.sorted_tables if table is not self.totals]
 
     def script(self, dialect: Dialect) -> str:
         """The statements that create everything, for review or for whoever may not let a server create tables."""

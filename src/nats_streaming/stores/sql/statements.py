@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nats_streaming.protocol.control_messages import ServerInfo, encode
 from nats_streaming.stores.limits import ChannelLimits
 from nats_streaming.stores.segment import Segment
 from nats_streaming.stores.sql.dialects.base import Dialect, MessageRow
-from nats_streaming.stores.sql.ledger import ChannelEntry
+from nats_streaming.stores.sql.ledger import ChannelEntry, Totals
 from nats_streaming.stores.sql.plan import Plan, Undo
 from nats_streaming.stores.sql.schema import SCHEMA_VERSION
 
@@ -52,6 +52,16 @@ class Statements:
         self._delete_channel = delete(channels).where(channels.c.id == key)
         self._mark_channel = update(channels).where(channels.c.id == key).values(deleted=value)
         self._set_last = update(channels).where(channels.c.id == key).values(maxseq=value)
+        totals = tables.totals
+        self._void_totals = delete(totals).where(totals.c.id == key, totals.c.last >= value)
+        self._void_totals_over = delete(totals).where(
+            totals.c.id == key, totals.c.first <= bindparam("high"), totals.c.last >= bindparam("low")
+        )
+        # Those before the channel's first message go, too: nothing else ever removes them.
+        self._replace_totals = delete(totals).where(
+            totals.c.id == key, or_(totals.c.first >= value, totals.c.first < bindparam("begin"))
+        )
+        self._delete_totals = delete(totals).where(totals.c.id == key)
         sub: Any = bindparam("s")
         self._delete_subscription = delete(subscriptions).where(subscriptions.c.id == key, subscriptions.c.subid == sub)
         self._mark_subscription = (
@@ -68,11 +78,15 @@ class Statements:
         self._insert_subscription = insert(subscriptions)
         self._insert_pending = insert(pending)
         self._insert_client = insert(tables.clients)
+        self._insert_totals = insert(totals)
         self._delete_client = delete(tables.clients).where(tables.clients.c.id == key)
 
     async def undo(self, connection: AsyncConnection, undo: Undo) -> None:
         """Remove what a transaction whose outcome is unknown may have inserted."""
-        await _many(connection, self._delete_from, [{"k": key, "v": first} for key, first in undo.messages.items()])
+        rows = [{"k": key, "v": first} for key, first in undo.messages.items()]
+        await _many(connection, self._delete_from, rows)
+        if self.tables.has_totals:
+            await _many(connection, self._void_totals, rows)
         for channel_id in undo.created:
             await self._forget_channel(connection, channel_id)
         await _many(connection, self._mark_channel, [{"k": key, "v": False} for key in undo.removed])
@@ -81,7 +95,8 @@ class Statements:
     async def _forget_channel(self, connection: AsyncConnection, channel_id: int) -> None:
         """Everything of a channel that was never committed; it cannot be much."""
         tables = self.tables
-        for table in (tables.channels, tables.messages, tables.subscriptions):
+        totals = (tables.totals,) if tables.has_totals else ()
+        for table in (tables.channels, tables.messages, tables.subscriptions, *totals):
             await connection.execute(delete(table).where(table.c.id == channel_id))
 
     async def execute(self, connection: AsyncConnection, plan: Plan) -> None:
@@ -98,11 +113,43 @@ class Statements:
             for some in _slices(sorted(sequences)):
                 await connection.execute(delete(messages).where(messages.c.id == channel_id, messages.c.seq.in_(some)))
         await _many(connection, self._set_last, [{"k": key, "v": item.last} for key, item in plan.last.items()])
+        if tables.has_totals:
+            await self._totals(connection, plan)
         await self._subscriptions(connection, plan)
         await self._clients(connection, plan)
         if plan.server is not None:
             await connection.execute(delete(tables.server))
             await connection.execute(insert(tables.server), server_row(plan.server))
+
+    async def _totals(self, connection: AsyncConnection, plan: Plan) -> None:
+        await _many(connection, self._void_totals, [{"k": channel.id, "v": first} for channel, first in plan.cut])
+        void = [{"k": key, "low": low, "high": high} for key, low, high in plan.uncounted]
+        await _many(connection, self._void_totals_over, void)
+        new = [(channel.id, item) for channel, item in plan.totals]
+        replaced = [{"k": channel.id, "v": item.first, "begin": channel.first} for channel, item in plan.totals]
+        await _many(connection, self._replace_totals, replaced)
+        await self.insert_totals(connection, new)
+
+    async def insert_totals(self, connection: AsyncConnection, new: Sequence[tuple[int, Totals]]) -> None:
+        """
+        Args:
+            new: channel ID and what a row is to tell.
+        """
+        await _many(
+            connection,
+            self._insert_totals,
+            [
+                {
+                    "id": channel_id,
+                    "first": item.first,
+                    "last": item.last,
+                    "messages": item.messages,
+                    "size": item.size,
+                    "timestamp": item.timestamp_ns,
+                }
+                for channel_id, item in new
+            ],
+        )
 
     async def _subscriptions(self, connection: AsyncConnection, plan: Plan) -> None:
         changed = list(plan.subscriptions.values())
@@ -254,6 +301,8 @@ class Statements:
         if len(ids) == PURGE_ROWS:
             return True
         await connection.execute(delete(messages).where(messages.c.id == channel_id))
+        if tables.has_totals:
+            await connection.execute(self._delete_totals, {"k": channel_id})
         await connection.execute(self._delete_channel, {"k": channel_id})
         return False
 

@@ -76,6 +76,7 @@ class SqlStore:
         self._planner = Planner(self._ledger, writer)
         self._staged: list[Record] = []
         self._prepared = False
+        self._recovered = False
         self._purges: list[int] = []
         self._purging: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -102,6 +103,7 @@ class SqlStore:
             message_bytes_max = await self._dialect.inspect(connection)
         self.capabilities = replace(self.capabilities, message_bytes_max=message_bytes_max)
         self._purge(recovered.deleted)
+        self._recovered = True
         return recovered.state
 
     async def _prepare(self) -> None:
@@ -113,11 +115,18 @@ class SqlStore:
             if self._dialect.creates_tables:
                 await connection.run_sync(tables.metadata.create_all)
             present = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
-        missing = [table.name for table in tables.metadata.sorted_tables if table.name not in present]
+        tables.has_totals = tables.totals.name in present
+        missing = [table.name for table in tables.needed() if table.name not in present]
         if missing:
             raise StoreError(
                 f"sql: {self._dialect.source.place()} has no table {', '.join(missing)}: create them with"
                 " nats-streaming-server --sql_init and the same options"
+            )
+        if not tables.has_totals:
+            _log.warning(
+                "sql: %s has no table %s, so a start counts all messages; nats-streaming-server --sql_init creates it",
+                self._dialect.source.place(),
+                tables.totals.name,
             )
         self._prepared = True
 
@@ -214,10 +223,19 @@ class SqlStore:
             # What is left is marked, and goes at the next start.
             await asyncio.wait({self._purging})
         try:
+            if self._recovered and not self._abandoned:
+                await self._count_tails()
             await self._lock.release()
         except StoreError as error:
             _log.error("Closing the SQL store: %s", error)
         await self._database.close()
+
+    async def _count_tails(self) -> None:
+        plan = self._planner.count_tails()
+        if plan.totals and self._dialect.tables.has_totals:
+            async with self._database.transaction() as connection:
+                await self._lock.check(connection)
+                await self._statements.execute(connection, plan)
 
     def abandon(self) -> None:
         """Write nothing more; another server may be the one now. `close` is still due."""
