@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.cpu_per_message import children, peak_bytes
 from bench.file_store import Figures, Publisher, frames_for, table_head, table_rows
-from bench.loadgen import Acker, Client
+from bench.loadgen import Acker, Client, ack_tails
 from bench.suite.toolchain import GO_SERVER, go_binary
 from tests.support.servers import ServerProcess, executable
 
@@ -52,6 +52,8 @@ def measure(path: str, directory: str, messages: int, channels: list[bytes]) -> 
         peak = sum(map(peak_bytes, [server.pid, *children(server.pid)]))
         replayed = channels[: max(1, int(len(channels) * REPLAYED))]
         each = messages // len(channels)
+        for channel in replayed:
+            ack_tails(channel, each)
         begin = time.monotonic()
         for channel in replayed:
             # A new one each time: the server remembers those of earlier rounds.

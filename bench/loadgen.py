@@ -7,6 +7,8 @@ are encoded by hand from their published field numbers.
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import socket
 import threading
 from collections.abc import Iterable, Iterator
@@ -153,7 +155,7 @@ class Counter(threading.Thread):
 class Acker(threading.Thread):
     """Receives deliveries on sid 2, which must be sequences 1 to `expected`, and acks each, in batches as they come.
 
-    They are only counted: the acks are made before.
+    They are only counted: the acks are made before, and the part of them that `ack_tails` makes may be made earlier.
     """
 
     def __init__(self, client: Client, channel: bytes, ack_inbox: bytes, expected: int) -> None:
@@ -161,7 +163,7 @@ class Acker(threading.Thread):
         self.client = client
         self.expected = expected
         self.count = 0
-        self._acks = Frames(ack_frame(ack_inbox, channel, sequence) for sequence in range(1, expected + 1))
+        self._acks = Frames(ack_tails(channel, expected), b"PUB " + ack_inbox)
         self.start()
 
     def run(self) -> None:
@@ -183,20 +185,32 @@ class Acker(threading.Thread):
 
 def ack_frame(ack_inbox: bytes, channel: bytes, sequence: int) -> bytes:
     """The bytes of one ack."""
+    return b"PUB " + ack_inbox + _ack_tail(channel, sequence)
+
+
+@functools.lru_cache(maxsize=128)
+def ack_tails(channel: bytes, count: int) -> list[bytes]:
+    """Acks of sequences 1 to `count` without their beginning, which only the answer to the subscription tells."""
+    return [_ack_tail(channel, sequence) for sequence in range(1, count + 1)]
+
+
+def _ack_tail(channel: bytes, sequence: int) -> bytes:
     ack = field(1, channel) + b"\x10" + varint(sequence)
-    return b"PUB %b %d\r\n%b\r\n" % (ack_inbox, len(ack), ack)
+    return b" %d\r\n%b\r\n" % (len(ack), ack)
 
 
 class Frames:
     """Many frames in one piece, of which any row can be sent without copying."""
 
-    def __init__(self, frames: Iterable[bytes]) -> None:
-        content = bytearray()
-        self._ends = [0]
-        for frame in frames:
-            content += frame
-            self._ends.append(len(content))
-        self._view = memoryview(bytes(content))
+    def __init__(self, frames: Iterable[bytes], head: bytes = b"") -> None:
+        """
+        Args:
+            frames: in the order in which they are sent.
+            head: what each begins with and `frames` leave out.
+        """
+        pieces = list(frames)
+        self._view = memoryview(head.join([b"", *pieces]))
+        self._ends = [0, *itertools.accumulate(len(head) + len(piece) for piece in pieces)]
 
     def __len__(self) -> int:
         return len(self._ends) - 1
