@@ -24,21 +24,37 @@ class DirectBus:
         self.link = link
         self._listener = listener
         self._sink = sink
+        self._on_writable: Callable[[bool], None] = lambda _: None
 
-    def begin(self, offered: Iterable[tuple[bytes, int]], on_chunk: Callable[[], None]) -> None:
+    def begin(
+        self,
+        offered: Iterable[tuple[bytes, int]],
+        on_chunk: Callable[[], None],
+        on_writable: Callable[[bool], None],
+    ) -> None:
         """Take what clients publish, from now on.
 
         Args:
             offered: subjects, each with the ID that the sink knows it by; wildcards at the end only.
             on_chunk: called when the sink has got something, soon after it.
+            on_writable: called when `is_writable` has changed.
         """
         listener = self._listener
         for subject, sid in offered:
             listener.offers.add(subject, sid)
-        listener.offers.payload_max = self.link.max_payload
+        self._on_writable = on_writable
+        self.on_info()
         listener.offers.sink = self._sink
         listener.interest.offer()
-        listener.serve(on_chunk)
+        listener.serve(on_chunk, self.on_writable_change)
+
+    def on_info(self) -> None:
+        """The nats-server has introduced itself, perhaps anew."""
+        self._listener.offers.payload_max = self.link.max_payload
+
+    def on_writable_change(self) -> None:
+        """The link, or the clients together, take what we send, or do not."""
+        self._on_writable(self.is_writable)
 
     def end(self) -> None:
         """Take nothing any more."""
@@ -50,7 +66,7 @@ class DirectBus:
 
     @property
     def is_writable(self) -> bool:
-        return self.link.is_writable
+        return self.link.is_writable and not self._listener.is_congested
 
     @property
     def max_payload(self) -> int:

@@ -57,6 +57,8 @@ class ClientListener:
         self._socket = _bound(host, port)
         self._server: asyncio.Server | None = None
         self._on_chunk: Callable[[], None] = _nothing
+        self._on_congestion: Callable[[], None] = _nothing
+        self._congested: set[Relay] = set()
         self._chunk_due = False
         self._emptied: asyncio.Event | None = None
 
@@ -71,9 +73,15 @@ class ClientListener:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: Relay(self), sock=self._socket, backlog=_BACKLOG)
 
-    def serve(self, on_chunk: Callable[[], None]) -> None:
-        """The sink of the offers is there: `on_chunk` is called soon after something was put into it."""
+    def serve(self, on_chunk: Callable[[], None], on_congestion: Callable[[], None]) -> None:
+        """The sink of the offers is there.
+
+        Args:
+            on_chunk: called soon after something was put into it.
+            on_congestion: called when `is_congested` has changed.
+        """
         self._on_chunk = on_chunk
+        self._on_congestion = on_congestion
 
     def on_taken(self) -> None:
         """Something was put into the sink. What comes from other clients in the same round of the loop joins it."""
@@ -116,6 +124,21 @@ class ClientListener:
         self.is_blind = True
         self.offers.sink = None
         self.interest.close()
+
+    @property
+    def is_congested(self) -> bool:
+        """Whether a client has more to read than it has read yet; for an instant only, then it is on its own."""
+        return bool(self._congested)
+
+    def set_congested(self, relay: Relay, is_congested: bool) -> None:
+        """A client has much to read, or has read it, or was waited for long enough."""
+        before = bool(self._congested)
+        if is_congested:
+            self._congested.add(relay)
+        else:
+            self._congested.discard(relay)
+        if bool(self._congested) is not before:
+            self._on_congestion()
 
     def disconnect_all(self) -> None:
         """Cut every client, as the end of the nats-server does."""

@@ -15,7 +15,9 @@ from nats_streaming.protocol.frame_router import Outlet
 if TYPE_CHECKING:
     from nats_streaming.listener.listener import ClientListener
 
-_HIGH_BYTES = 1 << 20  # of what waits for one side; then the other is not read
+_HIGH_BYTES = 4 << 20  # of what waits for one side; then the other is not read
+_LOW_BYTES = 1 << 20
+_PATIENCE_S = 0.05  # for a client that does not read what we send, while all others wait
 _log = logging.getLogger("nats_streaming.nats_server")
 
 
@@ -40,12 +42,13 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
         self._data = bytearray()
         self._is_full = False
         self._connecting: asyncio.Task[None] | None = None
+        self._patience: asyncio.TimerHandle | None = None
 
     # The client's socket.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(_HIGH_BYTES)
+        self._transport.set_write_buffer_limits(_HIGH_BYTES, _LOW_BYTES)
         self._transport.pause_reading()
         self._listener.relays.add(self)
         self._connecting = asyncio.get_running_loop().create_task(self._connect(self._transport))
@@ -84,15 +87,25 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
             self._listener.on_taken()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
         self._listener.interest.remove_all(self)
         self._listener.on_gone(self)
         self.server.close()
 
     def pause_writing(self) -> None:
         self.server.set_reading(False)
+        self._listener.set_congested(self, True)
+        self._patience = asyncio.get_running_loop().call_later(_PATIENCE_S, self._listener.set_congested, self, False)
 
     def resume_writing(self) -> None:
         self.server.set_reading(True)
+        self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+            self._listener.set_congested(self, False)
 
     def set_reading(self) -> None:
         """Read unless what waits for the nats-server is much, or the engine wants no more."""
@@ -182,7 +195,7 @@ class Backend(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(_HIGH_BYTES)
+        self._transport.set_write_buffer_limits(_HIGH_BYTES, _LOW_BYTES)
 
     def begin(self, preamble: bytes) -> None:
         """Introduce the client."""

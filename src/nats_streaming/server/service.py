@@ -105,7 +105,7 @@ class Service:
         await link.flush(_FLUSH_S)
         if self._direct is not None:
             offered = [*subjects.internal(), *((subject, sid) for subject, sid, _ in subjects.publishes())]
-            self._direct.begin([*offered, *subjects.requests()], loop.on_chunk)
+            self._direct.begin([*offered, *subjects.requests()], loop.on_chunk, loop.on_writable)
         for refused in link.refused_subjects:
             _log.error(
                 "NATS does not allow us to subscribe to %s: what is sent there gets no answer; see the permissions in"
@@ -150,7 +150,8 @@ class Service:
             on_chunk=loop.on_chunk,
             on_connected=loop.on_connected,
             on_disconnected=self._on_disconnected,
-            on_writable=loop.on_writable,
+            on_writable=self._on_writable,
+            on_info=self._on_info,
         )
         bus: Bus = link
         if self._nats.listener is not None:
@@ -162,6 +163,14 @@ class Service:
             link.subscribe(subject, sid)
         await self._nats.connect(link)
         return link, loop
+
+    def _on_writable(self, is_writable: bool) -> None:
+        assert self.loop is not None
+        self.loop.on_writable(is_writable if self._direct is None else self._direct.is_writable)
+
+    def _on_info(self, _info: object) -> None:
+        if self._direct is not None:
+            self._direct.on_info()
 
     def _on_disconnected(self, reason: str | None) -> None:
         assert self.loop is not None
