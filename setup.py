@@ -27,6 +27,8 @@ COMPILED = [
     "streaming.cycle",
     "streaming.delivery",
     "streaming.inlet",
+    "streaming.context",
+    "streaming.engine",
 ]
 
 # Python's own flags ask for debugging symbols: twice the time to compile, three times the size.

@@ -150,10 +150,12 @@ class PublishLoop:
         while engine.has_backlog() and self._writable:
             engine.continue_backlog()
             self._send()
-        self._read()
-        for sid in self._engine.take_ended_sids():
-            if self._bus is not None:
-                self._bus.unsubscribe(sid)
+        if engine.wants_reads():
+            self._read()
+        if engine.ended_sids:
+            for sid in engine.take_ended_sids():
+                if self._bus is not None:
+                    self._bus.unsubscribe(sid)
         self._arm_timer()
 
     def _send(self) -> None:

@@ -7,6 +7,7 @@ cdef class Channel:
     cdef readonly bytes name
     cdef readonly bytes subject_field
     cdef readonly object limits
+    cdef readonly bint expires
     cdef readonly MessageWindow window
     cdef public list subscriptions
     cdef public list groups

@@ -16,6 +16,7 @@ class Channel:
     offline durable groups.
 
     Attributes:
+        expires: whether messages go after some time.
         reading: what is being read from the store: first sequence to those who wait for it.
         failed_reads: of these, the ones whose last attempt failed.
         front_wanted: the oldest messages are being read because a limit says that some must go.
@@ -31,6 +32,7 @@ class Channel:
         self.name = name
         self.subject_field = length_field(2, name)
         self.limits = limits
+        self.expires = limits.max_age_ns != 0
         self.window = MessageWindow(overhead_bytes, limits.max_messages, limits.max_bytes)
         self.subscriptions: list[Any] = []
         self.groups: list[Any] = []

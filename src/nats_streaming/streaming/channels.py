@@ -72,11 +72,15 @@ class Channels:
 
     # Retention.
 
-    def commit(self, channel: Channel, last: int, appended: int) -> None:
-        """Messages of a channel are durable: apply its limits, before anybody gets them."""
+    def on_limits_applied(self, channel: Channel, first: int) -> None:
+        """Messages of a channel are durable and its limits were applied to them, before anybody gets them.
+
+        Needed when the channel's messages expire or a limit was reached.
+
+        Args:
+            first: the oldest message before that.
+        """
         window = channel.window
-        first = window.first
-        window.commit(last, appended)
         if self._context.capabilities.recoverable:
             # Now, not with the next message: there may be none before the server ends.
             self._stage_trim(channel, first)

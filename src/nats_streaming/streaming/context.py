@@ -70,6 +70,8 @@ class Context:
         self.options = options
         self.capabilities = capabilities
         self.clock = clock
+        self.monotonic_ns = clock.monotonic_ns
+        self.system_ns = clock.wall_ns
         self.info = info
         self.subjects = Subjects(info)
         self.now_ns = clock.monotonic_ns()
@@ -117,8 +119,10 @@ class Context:
 
     def read_clock(self) -> None:
         """Once per chunk or timer run; everything in between happens at this time."""
-        self.now_ns = self.inlet.now_ns = self.delivery.now_ns = self.clock.monotonic_ns()
-        self.wall_ns = self.inlet.wall_ns = self.clock.wall_ns()
+        self.now_ns = self.monotonic_ns()
+        self.wall_ns = self.system_ns()
+        self.inlet.now_ns = self.delivery.now_ns = self.now_ns
+        self.inlet.wall_ns = self.wall_ns
 
     def stage(self, record: Record) -> None:
         """Let a fact ride in the next commit, if the store keeps such facts."""

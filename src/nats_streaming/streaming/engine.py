@@ -75,6 +75,9 @@ class Engine:
             self.context, self.channels, self.clients, self.subscriptions.membership, self.redelivery
         )
         self.ended_sids: list[int] = []
+        self._delivery = self.context.delivery
+        self._residency = self.context.residency
+        self._timers = self.context.timers
         self._ready: deque[Cycle] = deque()
         self.context.read_clock()
 
@@ -167,20 +170,23 @@ class Engine:
 
     def next_deadline_ns(self) -> int | None:
         """Monotonic time of the next timer, None when there is none."""
-        return self.context.timers.next_deadline_ns()
+        return self._timers.next_deadline_ns()
 
     def _serve_released(self) -> None:
-        delivery = self.context.delivery
-        while self.inlet.released:
-            released, self.inlet.released = self.inlet.released, []
+        delivery = self._delivery
+        inlet = self.inlet
+        while inlet.released:
+            released = inlet.released
+            inlet.released = []
             for subscription in released:
                 self._serve(subscription)
-        self.redelivery.arm_new()
-        if delivery.sent or self.inlet.acked:
+        if delivery.unarmed:
+            self.redelivery.arm_new()
+        if delivery.sent or inlet.acked:
             self._stage_traces()
 
     def _serve(self, waiting: Any) -> None:
-        delivery = self.context.delivery
+        delivery = self._delivery
         if isinstance(waiting, Subscription):
             if waiting.group is not None:
                 delivery.deliver_group(waiting.group)
@@ -193,7 +199,7 @@ class Engine:
 
     def _stage_traces(self) -> None:
         """Let what was sent and acked ride in the next commit. Only for stores that keep it."""
-        delivery = self.context.delivery
+        delivery = self._delivery
         records = self.inlet.cycle.records
         for subscription in delivery.sent:
             records.append(Sent(subscription.channel.name, subscription.id, subscription.sent))
@@ -206,11 +212,11 @@ class Engine:
 
     def has_backlog(self) -> bool:
         """Whether delivery stopped because the outbox was full."""
-        return bool(self.context.delivery.backlog)
+        return bool(self._delivery.backlog)
 
     def continue_backlog(self) -> None:
         """The outbox has been sent: go on where delivery stopped."""
-        delivery = self.context.delivery
+        delivery = self._delivery
         backlog, delivery.backlog = delivery.backlog, []
         self.context.read_clock()
         for waiting in backlog:
@@ -221,6 +227,7 @@ class Engine:
 
     def cut(self) -> None:
         """Close the current cycle; what comes next belongs to the next batch."""
+        channel: Channel
         cycle = self.inlet.cycle
         if cycle.is_empty():
             return
@@ -236,12 +243,14 @@ class Engine:
         channel.staged_from = 0
         channel.last_publish_ns = self.context.now_ns
         cycle.runs.append((channel, window.last, window.appended))
-        sequence = max(first, window.first)
+        sequence = first if first > window.first else window.first
         while sequence <= window.last:
             segment = window.find(sequence)
             if segment is None:
                 raise AssertionError(f"staged sequence {sequence} is not in memory")
-            last = min(window.last, segment.base + segment.count - 1)
+            last = segment.base + segment.count - 1
+            if last > window.last:
+                last = window.last
             cycle.records.append(Messages(channel.name, segment, sequence, last))
             sequence = last + 1
         if window.first > channel.trimmed_to:
@@ -265,12 +274,17 @@ class Engine:
 
     def batch_committed(self, cycle: Cycle) -> None:
         """The batch is durable: answer, deliver, ack its publishers, in this order."""
+        channel: Channel
         self.context.read_clock()
-        delivery = self.context.delivery
+        delivery = self._delivery
         out = delivery.out
         out.put_buffer(cycle.replies)
         for channel, last, appended in cycle.runs:
-            self.channels.commit(channel, last, appended)
+            window = channel.window
+            first = window.first
+            window.commit(last, appended)
+            if channel.expires or window.first != first or window.dropped_by_limit or window.is_over_limit():
+                self.channels.on_limits_applied(channel, first)
         for committed, _ in cycle.completions:
             committed()
         for channel, _, _ in cycle.runs:
@@ -278,7 +292,7 @@ class Engine:
         self._serve_released()
         for channel, _, _ in cycle.runs:
             # Only now: those who are up to date have got it from memory.
-            self.context.residency.grown(channel)
+            self._residency.grown(channel)
         out.put_buffer(cycle.acks)
         for line in cycle.trace_lines:
             _log.log(TRACE, "%s", line)
@@ -328,9 +342,13 @@ class Engine:
 
     # Reading from the store.
 
+    def wants_reads(self) -> bool:
+        """Whether `take_reads` or `take_seeks` has anything to give."""
+        return bool(self._delivery.reads) or bool(self.context.seeks)
+
     def take_reads(self) -> list[tuple[Channel, int]]:
         """Messages that delivery waits for, each once."""
-        delivery = self.context.delivery
+        delivery = self._delivery
         if not delivery.reads:
             return []
         wanted, delivery.reads = delivery.reads, []
@@ -381,7 +399,7 @@ class Engine:
         """NATS can be reached: deliver what has gathered."""
         self.context.read_clock()
         self.inlet.bound_messages(payload_max, self.context.capabilities.message_bytes_max)
-        delivery = self.context.delivery
+        delivery = self._delivery
         delivery.payload_max = payload_max
         delivery.enabled = True
         for channel in self.inlet.channels.values():
@@ -391,7 +409,7 @@ class Engine:
 
     def link_down(self) -> None:
         """Nothing is sent and nothing counts as sent until the link is back."""
-        delivery = self.context.delivery
+        delivery = self._delivery
         delivery.enabled = False
         self.redelivery.pause(delivery.backlog)
         delivery.backlog = []
