@@ -25,23 +25,26 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.suite import machine, page, perf, processes
 from bench.suite.engine_times import engine_times
 from bench.suite.load import Party, Publisher, Subscriber, drive
-from bench.suite.servers import FILE, MEMORY, Server, Side, running
+from bench.suite.servers import FILE, MEMORY, THROUGH_NATS, Server, Side, running
 from bench.suite.stages import Sample, divide, stage_order
 from bench.suite.toolchain import CACHE, CHECKOUT
 from bench.suite.workloads import CHANNEL, IN_FLIGHT, SIZE, WINDOW, connect, frames, warm_up
-from tests.support.servers import executable, run_to_end
+from tests.support.servers import executable
 
 PAGE = CHECKOUT / "docs" / "internals" / "cost-model.md"
 BEGIN, END = "<!-- cost model: begin -->", "<!-- cost model: end -->"
 ROUND_SECONDS_MAX = 120.0
 NATS_ALONE = "nats-server: "
-DIRECT = "--direct_clients=false"
-"""Of a server that takes publishes past nats-server, for a second table of what happens where it may not."""
 
 
 def publishing(server: Server, count: int) -> list[Party]:
     client = connect(server, b"pub")
     return [Publisher(client, frames(client, SIZE), count, WINDOW)]
+
+
+def one_at_a_time(server: Server, count: int) -> list[Party]:
+    client = connect(server, b"pub")
+    return [Publisher(client, frames(client, SIZE), count, 1)]
 
 
 def one_to_one(server: Server, count: int) -> list[Party]:
@@ -54,9 +57,12 @@ def one_to_one(server: Server, count: int) -> list[Party]:
 
 @dataclass(frozen=True)
 class Scenario:
+    """A load; `share` is its part of --messages."""
+
     title: str
     store: str
     parties: Callable[[Server, int], list[Party]]
+    share: float = 1.0
 
 
 SCENARIOS = (
@@ -64,6 +70,7 @@ SCENARIOS = (
     Scenario("publish, FILE", FILE, publishing),
     Scenario("1 to 1, MEMORY", MEMORY, one_to_one),
     Scenario("1 to 1, FILE", FILE, one_to_one),
+    Scenario("one at a time, MEMORY", MEMORY, one_at_a_time, 0.05),
 )
 
 
@@ -140,13 +147,14 @@ def report(options: argparse.Namespace) -> str:
         pieces.append(f"**Not divided by stages: {reason}.**\n")
     else:
         words = shlex.split(options.ours_arguments)
-        variants = {"As it comes" if not words else f"With `{options.ours_arguments}`": words}
-        if not words and DIRECT.split("=")[0].strip("-") in run_to_end("--help").out:
-            variants[f"With `{DIRECT}`"] = [DIRECT]
+        variants = {"Clients served past nats-server": [], f"With `{THROUGH_NATS}`": [THROUGH_NATS]}
+        if words:
+            variants = {f"With `{options.ours_arguments}`": words}
         for title, arguments in variants.items():
             side = Side("ours", executable(), tuple(arguments))
             columns = {
-                scenario.title: stages_of(side, scenario, options.messages, options.rounds) for scenario in SCENARIOS
+                scenario.title: stages_of(side, scenario, int(options.messages * scenario.share), options.rounds)
+                for scenario in SCENARIOS
             }
             pieces.append(f"### {title}\n\n{table(columns)}")
     pieces.append(f"### The engine alone\n\n{engine_table()}")

@@ -1,4 +1,4 @@
-"""The same publishes once through ours and once through nats-server to a responder that does nothing."""
+"""The same publishes to ours, past nats-server and through it, and through it to a responder that does nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.loadgen import Client, Link
 from bench.suite import idle_responder, processes
 from bench.suite.figures import CPU, RATE, Figures
 from bench.suite.load import Party, Publisher, drive
-from bench.suite.servers import MEMORY, Side
+from bench.suite.servers import MEMORY, THROUGH_NATS, Side
 from bench.suite.workloads import (
     SIZE,
     SOCKET_SECONDS_MAX,
@@ -26,7 +26,11 @@ from bench.suite.workloads import (
 from tests.support.servers import running_nats
 
 IDLE = Side("idle", "")
-"""Stands where the Go server stands in other parts."""
+
+
+def ceiling_sides(ours: Side) -> list[Side]:
+    """Ours as it is, ours through nats-server, and the idle responder."""
+    return [ours, Side("through", ours.program, (*ours.arguments, THROUGH_NATS)), IDLE]
 
 
 class BareClient(Client):
@@ -75,7 +79,7 @@ def against_idle(publishers: int) -> Workload:
         return idle_publishing(setting, publishers) if setting.side == IDLE else ours(setting)
 
     title = f"publish, {publishers} publisher{'s' if publishers > 1 else ''}"
-    return Workload(f"ceiling-{publishers}", title, measure, {MEMORY: 400_000})
+    return Workload(f"ceiling-{publishers}", title, measure, {MEMORY: 800_000})
 
 
 CEILINGS = tuple(map(against_idle, (1, 4, 16)))

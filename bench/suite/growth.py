@@ -48,7 +48,7 @@ class Growth:
     per: str
     measure: Measure
     sizes: dict[str, tuple[int, ...]]
-    burst: int = 50_000
+    burst: int = 100_000
     limit_s: float = 240.0
 
 
@@ -167,6 +167,6 @@ GROWTH = (
     ),
     Growth(
         "subscriptions-busy", SUBSCRIPTIONS, "deliveries to all of them", "deliveries", busy_subscriptions,
-        {MEMORY: powers(0, 4), FILE: powers(0, 4)}, burst=100_000,
+        {MEMORY: powers(0, 4), FILE: powers(0, 4)},
     ),
 )  # fmt: skip

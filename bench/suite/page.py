@@ -92,8 +92,9 @@ def headlines(results: Results) -> str:
             rows.append([part.title, part.store, part.load, FIGURES[key].title, *_compared(part, key), *beside])
     for part in results.ceilings:
         if part.values("ours", RATE) and not part.error:
-            title = f"{part.title}, of what nats-server allows"
-            rows.append([title, part.store, part.load, "percent", *_percent(part), *[NONE] * 4])
+            for side, way in (("ours", "past"), ("through", "through")):
+                title = f"{part.title}, {way} nats-server: of what that allows"
+                rows.append([title, part.store, part.load, "percent", _percent(part, side), *[NONE] * 4])
     columns = ["workload", "store", "load", "figure", "ours", "Go server", "ours / Go", "CPU", "peak memory"]
     return (
         f"Made by `{results.command}` on {results.date[:10]}. CPU and peak memory, of all processes: ours / Go.\n\n"
@@ -125,28 +126,26 @@ def bend(curve: Curve, figure: str) -> Spread:
     return Spread(max(medians) / min(medians), min(medians), max(medians))
 
 
+_CEILING = """## The ceiling
+
+The same publishes through a nats-server to `bench/suite/idle_responder.py`, which answers with ready-made acks of the
+same size and does nothing else: no server behind nats-server can be faster. Ours serves its clients past nats-server
+where the configuration allows it; with `--direct_clients=false` everything passes through it, as in the percentage that
+says so.
+"""
+
+
 def _ceiling_section(ceilings: Sequence[Part]) -> str:
     rows = []
     for part in ceilings:
         if part.error:
-            rows.append([part.title, f"failed: {_cell(part.error)}", "", "", ""])
-            continue
-        idle = _spread_text(part, "idle", CPU)
-        rows.append(
-            [part.title, _spread_text(part, "ours", RATE), _spread_text(part, "idle", RATE), *_percent(part), idle]
-        )
-    columns = [
-        "workload",
-        "ours, messages/s",
-        "idle responder, messages/s",
-        "percent",
-        "CPU of the responder, µs/message",
-    ]
-    return (
-        "## The ceiling\n\nThe same publishes through a nats-server to `bench/suite/idle_responder.py`, which answers"
-        " with ready-made acks of the\nsame size and does nothing else. Above 100 percent the way around nats-server is"
-        " what helps.\n\n" + table(columns, rows, left=1)
-    )
+            rows.append([part.title, f"failed: {_cell(part.error)}", *[""] * 5])
+        else:
+            rates = [_spread_text(part, side, RATE) for side in ("idle", "ours", "through")]
+            rows.append([part.title, *rates, _percent(part, "ours"), _percent(part, "through")])
+            rows[-1].append(_spread_text(part, "idle", CPU))
+    columns = ["messages/s", "idle responder", "ours", "ours through nats-server", "percent", "percent, through"]
+    return f"{_CEILING}\n{table([*columns, 'CPU of the responder, µs'], rows, left=1)}"
 
 
 def _growth_section(curves: Sequence[Curve], pictures: Sequence[str]) -> str:
@@ -174,6 +173,7 @@ def _sentence(curve: Curve) -> str:
     rate, cpu = bend(curve, RATE), bend(curve, CPU)
     first, last = curve.points[0].size, curve.points[-1].size
     return (
+        f"Rounds of {curve.burst:,} {curve.per}, which come on top of the messages stored.\n"
         f"From {first:,} to {last:,} {curve.group} the fastest point is {rate.median:.2f} times the slowest"
         f" ({rate.least:,.0f} to {rate.greatest:,.0f} a second),\nthe dearest {cpu.median:.2f} times the cheapest"
         f" ({cpu.least:.2f} to {cpu.greatest:.2f} µs).\n"
@@ -187,9 +187,9 @@ def _compared(part: Part, key: str) -> list[str]:
     return [_spread_text(part, "ours", key), _spread_text(part, "Go", key), ratio]
 
 
-def _percent(part: Part) -> list[str]:
-    share = ratios(part.values("ours", RATE), part.values("idle", RATE))
-    return [Spread(*(100 * value for value in (share.median, share.least, share.greatest))).text(0)]
+def _percent(part: Part, side: str) -> str:
+    share = ratios(part.values(side, RATE), part.values("idle", RATE))
+    return Spread(*(100 * value for value in (share.median, share.least, share.greatest))).text(0)
 
 
 def _spread_text(part: Part, side: str, key: str) -> str:

@@ -19,7 +19,7 @@ class Part:
     Attributes:
         name, title, store, load: as the workload has them; `load` is the load generator.
         count: messages of a round.
-        rounds: side ("ours", "Go", "idle") to its figures, round by round.
+        rounds: side ("ours", "Go"; of a ceiling "ours", "through", "idle") to its figures, round by round.
         busy_cores: cores that were busy before the part, of each round.
         error: why it is not complete, "" when it is.
     """
@@ -54,6 +54,7 @@ class Curve:
     Attributes:
         group: what grows, the title of a picture's panel.
         per: what the figures are per, in the plural.
+        burst: how many of them a round has.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Curve:
     title: str
     store: str
     per: str
+    burst: int = 0
     points: list[Point] = field(default_factory=list)
     busy_cores: list[float] = field(default_factory=list)
     error: str = ""

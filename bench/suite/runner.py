@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from bench.suite import processes
-from bench.suite.ceiling import CEILINGS, IDLE
+from bench.suite.ceiling import CEILINGS, ceiling_sides
 from bench.suite.figures import FIGURES, HEADLINES, spread
 from bench.suite.growth import GROWTH, Growth, GrowthSetting
 from bench.suite.results import Curve, Part, Point
@@ -60,7 +60,7 @@ def measure_parts(plan: Plan) -> list[Part]:
 
 def measure_ceilings(plan: Plan) -> list[Part]:
     return [
-        measure_part(plan, workload, store, [plan.sides[0], IDLE])
+        measure_part(plan, workload, store, ceiling_sides(plan.sides[0]))
         for workload in CEILINGS
         for store in workload.counts
         if plan.selects(workload.name)
@@ -93,12 +93,12 @@ def measure_part(plan: Plan, workload: Workload, store: str, sides: list[Side]) 
 
 
 def measure_curve(plan: Plan, growth: Growth, store: str) -> Curve:
-    curve = Curve(growth.name, growth.group, growth.title, store, growth.per)
+    curve = Curve(growth.name, growth.group, growth.title, store, growth.per, plan.scaled(growth.burst))
     for size in reachable(growth.sizes[store], plan.scale):
         curve.busy_cores.append(processes.busy_cores())
         point = Point(size)
         deadline = time.monotonic() + growth.limit_s
-        setting = GrowthSetting(plan.sides[0], store, plan.under, plan.scaled(growth.burst), plan.rounds, deadline)
+        setting = GrowthSetting(plan.sides[0], store, plan.under, curve.burst, plan.rounds, deadline)
         try:
             point.rounds += growth.measure(setting, size)
         except Exception as error:  # noqa: BLE001 - told in the page and by the exit status

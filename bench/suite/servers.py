@@ -18,6 +18,9 @@ MEMORY, FILE = "MEMORY", "FILE"
 UNLIMITED = ("-mm", "0", "-mb", "0", "-mc", "0", "-msu", "0")
 START_SECONDS_MAX = 120.0
 
+THROUGH_NATS = "--direct_clients=false"
+"""Makes our server let every frame pass through its nats-server."""
+
 
 @dataclass(frozen=True)
 class Side:

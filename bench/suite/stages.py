@@ -53,14 +53,14 @@ _IN_KERNEL = (
 OTHER_KERNEL = "interrupts, task switches"
 
 _IN_OURS = (
-    ("parse NATS frames", r"^nats_reader\.", ""),
+    ("parse NATS frames", r"^(nats_reader|client_frames)\.", ""),
+    ("route frames to clients", r"^frame_router\.", ""),
     ("encode acks and deliveries", r"^stan_messages\.", r"put_"),
     ("decode STAN messages", r"^(client_messages|stan_messages|protobuf)\.", ""),
     ("stage", r"^(inlet|message_window|segment|channel)\.", ""),
     ("commit", r"^(cycle|record|index)\.", ""),
     ("deliver, take acks", r"^(delivery|in_flight|subscription)\.", ""),
     ("write into buffers (stage, encode)", r"^byte_buffer\.", ""),
-    ("client listener", r"^(listener|relay|interest|receiver|splitter)\.", ""),
     ("event loop", r"^(loop|uvloop)\.", ""),
     ("checksums", r"^(libz|zlib)", ""),
     ("interpreted Python", r"^(libpython|python|_asyncio\.|_queue\.|_struct\.|array\.)", ""),

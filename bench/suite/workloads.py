@@ -192,15 +192,15 @@ def both(memory: int, file: int) -> dict[str, int]:
     return {MEMORY: memory, FILE: file}
 
 
-SYNC_1, SYNC_50, GO_ASYNC = both(10_000, 3_000), both(60_000, 30_000), both(200_000, 150_000)
+SYNC_1, SYNC_50, GO_ASYNC = both(20_000, 3_000), both(60_000, 30_000), both(200_000, 150_000)
 
 WORKLOADS = (
-    Workload("publish-1", "publish, 1 publisher", publishing(1), both(400_000, 200_000), is_headline=True),
-    Workload("publish-4", "publish, 4 publishers", publishing(4), both(400_000, 200_000), is_headline=True),
-    Workload("publish-16", "publish, 16 publishers", publishing(16), both(400_000, 200_000)),
+    Workload("publish-1", "publish, 1 publisher", publishing(1), both(800_000, 300_000), is_headline=True),
+    Workload("publish-4", "publish, 4 publishers", publishing(4), both(800_000, 300_000), is_headline=True),
+    Workload("publish-16", "publish, 16 publishers", publishing(16), both(800_000, 300_000)),
     Workload("sync-1", "publish one at a time, 1 publisher", latency(1), SYNC_1, is_headline=True),
     Workload("sync-50", "publish one at a time, 50 publishers", latency(50), SYNC_50),
-    Workload("1-to-1", "1 publisher to 1 subscriber", fan_out(1, 1), both(200_000, 100_000), is_headline=True),
+    Workload("1-to-1", "1 publisher to 1 subscriber", fan_out(1, 1), both(300_000, 150_000), is_headline=True),
     Workload("1-to-4", "1 publisher to 4 subscribers", fan_out(1, 4), both(80_000, 60_000), is_headline=True),
     Workload("4-to-4", "4 publishers to 4 subscribers", fan_out(4, 4), both(80_000, 60_000)),
     Workload("queue-4", "1 publisher to a queue group of 4", fan_out(1, 4, b"group"), both(100_000, 80_000)),
@@ -211,7 +211,7 @@ WORKLOADS = (
     Workload(
         "channels-1000", "publish round robin to 1,000 channels", publishing(1, channels=1000), both(200_000, 8_000)
     ),
-    Workload("payload-16", "publish, 16 bytes", publishing(1, 16), both(400_000, 200_000)),
+    Workload("payload-16", "publish, 16 bytes", publishing(1, 16), both(800_000, 300_000)),
     Workload("payload-1024", "publish, 1 KiB", publishing(1, 1024), both(200_000, 100_000)),
     Workload("payload-65536", "publish, 64 KiB, 100 without an ack", publishing(1, 65536, 100), both(8_000, 4_000)),
     Workload(

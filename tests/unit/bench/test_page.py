@@ -85,10 +85,17 @@ def test_growth_says_how_much_it_bends() -> None:
 
 
 def test_percent_of_the_ceiling() -> None:
-    rounds = {"ours": [{"rate": 90.0}, {"rate": 80.0}], "idle": [{"rate": 100.0, "cpu": 0.5}] * 2}
-    ceiling = part(name="ceiling-1", rounds=rounds)
-    assert "| 85 (80..90) | 0.50 |" in page.page(run(ceilings=[ceiling]), "run.json", [])
-    assert "85 (80..90)" in page.headlines(run(ceilings=[ceiling]))
+    rounds = {
+        "ours": [{"rate": 190.0}, {"rate": 180.0}],
+        "through": [{"rate": 90.0}, {"rate": 80.0}],
+        "idle": [{"rate": 100.0, "cpu": 0.5}] * 2,
+    }
+    found = run(ceilings=[part(name="ceiling-1", rounds=rounds)])
+    assert "| 100 | 185 (180..190) | 85 (80..90) | 185 (180..190) | 85 (80..90) | 0.50 |" in page.page(
+        found, "run.json", []
+    )
+    assert "past nats-server: of what that allows | MEMORY | own | percent | 185 (180..190) |" in page.headlines(found)
+    assert "through nats-server: of what that allows | MEMORY | own | percent | 85 (80..90) |" in page.headlines(found)
 
 
 def test_the_readme_gets_the_headlines_between_its_marks() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.suite.stages import KERNEL, OTHER_KERNEL, OTHER_OURS, Sample, divide, read_samples, stage_of, stage_order
+from tests.tidy.test_sources import compiled_list
 
 SCRIPT = """\
 nats-streaming- 4100/4100
@@ -75,6 +76,12 @@ def test_stages_of_our_process(frames: list[tuple[str, str]], stage: str) -> Non
 def test_stages_of_nats_server(symbol: str, stage: str) -> None:
     assert stage_of(Sample(1, ((symbol, "nats-server"),)), is_ours=False) == stage
     assert stage in stage_order(is_ours=False)
+
+
+def test_every_compiled_module_has_a_stage() -> None:
+    modules = [name.rsplit(".", 1)[-1] for name in compiled_list()]
+    samples = {name: Sample(1, (("__pyx_f_something", f"{name}.cpython-311-x86_64-linux-gnu.so"),)) for name in modules}
+    assert not [name for name, sample in samples.items() if stage_of(sample, is_ours=True) == OTHER_OURS]
 
 
 def test_the_time_is_divided_by_the_shares_of_the_samples() -> None:
