@@ -148,11 +148,15 @@ def _ceiling_section(ceilings: Sequence[Part]) -> str:
     return f"{_CEILING}\n{table([*columns, 'CPU of the responder, µs'], rows, left=1)}"
 
 
+_GROWTH = """## Growth
+
+Ours alone, at ever larger sizes. It must not bend: the dearest size is compared with the cheapest. Messages stored are
+those before a round, whose own come on top.
+"""
+
+
 def _growth_section(curves: Sequence[Curve], pictures: Sequence[str]) -> str:
-    pieces = [
-        "## Growth\n\nOurs alone, at ever larger sizes. It must not bend: processor time per message at the dearest"
-        f" size is compared with\nthat at the cheapest.\n\n{_picture(pictures, 'growth')}"
-    ]
+    pieces = [f"{_GROWTH}\n{_picture(pictures, 'growth')}"]
     for curve in curves:
         pieces.append(f"### {curve.title}, by {curve.group}, {curve.store}\n\n{_sentence(curve)}")
         columns = [curve.group, f"{curve.per}/s", "CPU, µs each", "peak, MB"]
@@ -173,10 +177,9 @@ def _sentence(curve: Curve) -> str:
     rate, cpu = bend(curve, RATE), bend(curve, CPU)
     first, last = curve.points[0].size, curve.points[-1].size
     return (
-        f"Rounds of {curve.burst:,} {curve.per}, which come on top of the messages stored.\n"
-        f"From {first:,} to {last:,} {curve.group} the fastest point is {rate.median:.2f} times the slowest"
-        f" ({rate.least:,.0f} to {rate.greatest:,.0f} a second),\nthe dearest {cpu.median:.2f} times the cheapest"
-        f" ({cpu.least:.2f} to {cpu.greatest:.2f} µs).\n"
+        f"Rounds of {curve.burst:,} {curve.per}. From {first:,} to {last:,} {curve.group} the fastest point is"
+        f" {rate.median:.2f} times\nthe slowest ({rate.least:,.0f} to {rate.greatest:,.0f} a second), the dearest"
+        f" {cpu.median:.2f} times the cheapest ({cpu.least:.2f} to {cpu.greatest:.2f} µs).\n"
     )
 
 

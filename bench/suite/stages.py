@@ -58,6 +58,7 @@ _IN_OURS = (
     ("encode acks and deliveries", r"^stan_messages\.", r"put_"),
     ("decode STAN messages", r"^(client_messages|stan_messages|protobuf)\.", ""),
     ("stage", r"^(inlet|message_window|segment|channel)\.", ""),
+    ("begin and end of chunks and batches", r"^(engine|context)\.", ""),
     ("commit", r"^(cycle|record|index)\.", ""),
     ("deliver, take acks", r"^(delivery|in_flight|subscription)\.", ""),
     ("write into buffers (stage, encode)", r"^byte_buffer\.", ""),

@@ -74,12 +74,12 @@ def test_rounds_that_do_not_pair_have_no_ratio() -> None:
 
 def curve() -> Curve:
     points = [Point(10**power, [{"rate": 100.0 - power, "cpu": 1.0 + power, "peak": 1.0}]) for power in range(3)]
-    return Curve("channels-one", "channels", "publish to one of them", "MEMORY", "publishes", points)
+    return Curve("channels-one", "channels", "publish to one of them", "MEMORY", "publishes", 1000, points)
 
 
 def test_growth_says_how_much_it_bends() -> None:
     text = page.page(run(curves=[curve()]), "run.json", ["growth-rate.svg"])
-    assert "the fastest point is 1.02 times the slowest (98 to 100 a second)" in text
+    assert "the fastest point is 1.02 times\nthe slowest (98 to 100 a second)" in text
     assert "the dearest 3.00 times the cheapest (1.00 to 3.00 µs)" in text
     assert "![growth-rate](pictures/growth-rate.svg)" in text
 
