@@ -334,10 +334,10 @@ def test_a_commit_whose_outcome_is_unknown(
         left = times
 
         @asynccontextmanager
-        async def breaking() -> AsyncIterator[AsyncConnection]:
+        async def breaking(**options: Any) -> AsyncIterator[AsyncConnection]:
             nonlocal left
             left -= 1
-            async with real() as connection:
+            async with real(**options) as connection:
                 yield connection
                 if left >= 0 and not applied:
                     raise ConnectionResetError("injected")

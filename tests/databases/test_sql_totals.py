@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sqlite3
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -21,20 +20,18 @@ from nats_streaming.stores.state import StoredChannel
 from nats_streaming.testing.store_suite import make_run
 from tests.support.databases import DatabaseServer
 
+from .one_database import OneDatabase
+
 FOO = b"foo"
 
 
-class Place:
-    """A database, and ways to look into it past the store."""
+class World:
+    """A database and the stores that a test opens on it."""
 
-    def __init__(self, driver: str, path: Path, server: DatabaseServer | None) -> None:
-        self.driver = driver
-        self.path = path / "store.db"
-        self.server = server
-        self.name = server.create() if server is not None else ""
-        self.source = server.source(self.name) if server is not None else str(self.path)
+    def __init__(self, database: OneDatabase) -> None:
+        self.database = database
+        self.rows = database.rows
         self.stores: list[SqlStore] = []
-        asyncio.run(create_tables({"driver": driver, "source": self.source}))
 
     def run(self, body: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """The body of a test. Its stores are closed if it fails, too: their threads keep pytest from ending."""
@@ -48,16 +45,8 @@ class Place:
 
         asyncio.run(all_of_it())
 
-    def rows(self, statement: str) -> list[tuple[int, ...]]:
-        """Rows of integers."""
-        if self.server is not None:
-            found = self.server.execute(statement, self.name)
-            return [tuple(map(int, line.split("\t"))) for line in found.splitlines()]
-        with sqlite3.connect(self.path) as connection:
-            return connection.execute(statement).fetchall()
-
     def store(self) -> SqlStore:
-        self.stores.append(SqlStore({"driver": self.driver, "source": self.source}))
+        self.stores.append(self.database.store())
         return self.stores[-1]
 
     async def recovered(self) -> tuple[SqlStore, StoredChannel]:
@@ -66,7 +55,7 @@ class Place:
         state = await store.recover()
         assert state is not None
         channel = state.channels[FOO]
-        ((count, size, first, last),) = self.rows(
+        ((count, size, first, last),) = await self.rows(
             "SELECT count(*), COALESCE(sum(size), 0), COALESCE(min(seq), 0), COALESCE(max(seq), 0) FROM Messages"
         )
         assert (channel.count, channel.size) == (count, size)
@@ -74,24 +63,21 @@ class Place:
             assert (channel.first, channel.last) == (first, last)
         return store, channel
 
-    def untold(self) -> int:
+    async def untold(self) -> int:
         """Messages over which there is no row of totals."""
         told = "SELECT 1 FROM MessageTotals t WHERE t.id = m.id AND m.seq BETWEEN t.first AND t.last"
-        return self.rows(f"SELECT count(*) FROM Messages m WHERE NOT EXISTS ({told})")[0][0]
-
-
-@pytest.fixture(params=["sqlite", "postgres", "mysql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, database_servers: Callable[[str], DatabaseServer]) -> Any:
-    driver: str = request.param
-    found = Place(driver, tmp_path, database_servers(driver) if driver != "sqlite" else None)
-    yield found
-    if found.server is not None:
-        found.server.drop(found.name)
+        ((count,),) = await self.rows(f"SELECT count(*) FROM Messages m WHERE NOT EXISTS ({told})")
+        return int(count)
 
 
 @pytest.fixture
-def sqlite(tmp_path: Path) -> Place:
-    return Place("sqlite", tmp_path, None)
+def world(database: OneDatabase) -> World:
+    return World(database)
+
+
+@pytest.fixture
+def sqlite(database_servers: Callable[[str], DatabaseServer], tmp_path: Path) -> World:
+    return World(OneDatabase("sqlite", database_servers, tmp_path))
 
 
 async def put(store: SqlStore, *records: Record) -> None:
@@ -108,105 +94,99 @@ def bodies(count: int, tag: bytes = b"x") -> list[bytes]:
     return [tag * (1 + number % 7) for number in range(count)]
 
 
-def test_a_start_after_a_clean_end_counts_nothing(place: Place) -> None:
+def test_a_start_after_a_clean_end_counts_nothing(world: World) -> None:
     async def body() -> None:
-        store = place.store()
+        store = world.store()
         await store.recover()
         for first in range(1, 5001, 500):
             await put(store, make_run(FOO, first, bodies(500)))
         await put(store, make_run(FOO, 5001, bodies(7)))
         await store.close()
-        assert place.untold() == 0
-        assert place.rows("SELECT count(*) FROM MessageTotals") == [(4,)]
-        size = place.rows("SELECT sum(size) FROM Messages")[0][0]
+        assert await world.untold() == 0
+        assert await world.rows("SELECT count(*) FROM MessageTotals") == [(4,)]
+        ((size,),) = await world.rows("SELECT sum(size) FROM Messages")
         # No server changes a row, so this one tells whether rows were counted.
-        if place.server is not None:
-            place.server.execute("UPDATE Messages SET size = size + 1000 WHERE seq IN (1, 2500, 5007)", place.name)
-        else:
-            place.rows("UPDATE Messages SET size = size + 1000 WHERE seq IN (1, 2500, 5007)")
-        store = place.store()
+        await world.rows("UPDATE Messages SET size = size + 1000 WHERE seq IN (1, 2500, 5007)")
+        store = world.store()
         state = await store.recover()
         assert state is not None
         channel = state.channels[FOO]
         assert (channel.first, channel.last, channel.count, channel.size) == (1, 5007, 5007, size)
         await store.close()
 
-    place.run(body)
+    world.run(body)
 
 
-def test_what_was_written_since_is_counted(place: Place) -> None:
+def test_what_was_written_since_is_counted(world: World) -> None:
     """After a crash, after a Go server, and at the front, where messages have gone."""
 
     async def body() -> None:
-        store = place.store()
+        store = world.store()
         await store.recover()
         for first in range(1, 4001, 800):
             await put(store, make_run(FOO, first, bodies(800)))
         await put(store, Trimmed(FOO, 1501))
         await crash(store)
-        assert place.untold() == 800
-        store, _ = await place.recovered()
-        assert place.untold() == 0
+        assert await world.untold() == 800
+        store, _ = await world.recovered()
+        assert await world.untold() == 0
         await put(store, make_run(FOO, 4001, bodies(30)))
         await store.close()
-        store, channel = await place.recovered()
+        store, channel = await world.recovered()
         assert (channel.first, channel.last) == (1501, 4030)
         await store.close()
-        assert place.untold() == 0
+        assert await world.untold() == 0
 
-    place.run(body)
+    world.run(body)
 
 
-def test_a_database_without_the_table(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_database_without_the_table(world: World, caplog: pytest.LogCaptureFixture) -> None:
     async def body() -> None:
-        store = place.store()
+        store = world.store()
         await store.recover()
         await put(store, make_run(FOO, 1, bodies(2000)))
         await store.close()
-        if place.server is None:
+        if world.database.server is None:
             return  # SQLite gets its tables at every start
-        place.server.execute("DROP TABLE MessageTotals", place.name)
-        store, _ = await place.recovered()
+        await world.rows("DROP TABLE MessageTotals")
+        store, _ = await world.recovered()
         assert "sql_init" in caplog.text
         await put(store, make_run(FOO, 2001, bodies(2000)), Deleted(FOO, [5, 3000]))
         await put(store, make_run(FOO, 3900, bodies(5, b"other")))
         await store.close()
-        store, _ = await place.recovered()
+        store, _ = await world.recovered()
         await put(store, ChannelRemoved(FOO))
         await store.close()
-        done = await create_tables({"driver": place.driver, "source": place.source})
+        done = await create_tables({"driver": world.database.driver, "source": world.database.source})
         assert [line.lower() for line in done] == ["table messagetotals created"]
 
-    place.run(body)
+    world.run(body)
 
 
-def test_a_channel_that_a_go_server_began_anew(place: Place) -> None:
+def test_a_channel_that_a_go_server_began_anew(world: World) -> None:
     """Its sequences are used again for other messages, as when all had expired and it forgot the last one."""
 
     async def body() -> None:
-        store = place.store()
+        store = world.store()
         await store.recover()
         await put(store, make_run(FOO, 1, bodies(3000)))
         await store.close()
-        assert place.untold() == 0
+        assert await world.untold() == 0
         statements = (
             "DELETE FROM Messages",
             "INSERT INTO Messages VALUES " + ", ".join(f"(1, {seq}, {7000 + seq}, 100, 'x')" for seq in range(1, 3001)),
         )
         for statement in statements:
-            if place.server is not None:
-                place.server.execute(statement, place.name)
-            else:
-                place.rows(statement)
-        store, channel = await place.recovered()
+            await world.rows(statement)
+        store, channel = await world.recovered()
         assert channel.size == 300_000
         await store.close()
-        assert place.untold() == 0
+        assert await world.untold() == 0
 
-    place.run(body)
+    world.run(body)
 
 
-def test_totals_of_a_removed_channel_go(sqlite: Place) -> None:
+def test_totals_of_a_removed_channel_go(sqlite: World) -> None:
     async def body() -> None:
         store = sqlite.store()
         await store.recover()
@@ -215,11 +195,11 @@ def test_totals_of_a_removed_channel_go(sqlite: Place) -> None:
         assert store._purging is not None
         await store._purging
         await store.close()
-        assert sqlite.rows("SELECT DISTINCT id FROM MessageTotals") == [(2,)]
+        assert await sqlite.rows("SELECT DISTINCT id FROM MessageTotals") == [(2,)]
         # A Go server that removes a channel leaves them, and may use the ID again.
         for table in ("Messages", "Channels"):
-            sqlite.rows(f"DELETE FROM {table}")
-        sqlite.rows("INSERT INTO Channels (id, name) VALUES (2, 'foo')")
+            await sqlite.rows(f"DELETE FROM {table}")
+        await sqlite.rows("INSERT INTO Channels (id, name) VALUES (2, 'foo')")
         store, channel = await sqlite.recovered()
         assert (channel.count, channel.size) == (0, 0)
         await store.close()
@@ -228,7 +208,7 @@ def test_totals_of_a_removed_channel_go(sqlite: Place) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_any_history(sqlite: Place, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_history(sqlite: World, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random batches, commits whose outcome is unknown, clean ends and crashes; the seed is the test's parameter."""
     dice = random.Random(seed)
     retries = 0
@@ -268,18 +248,19 @@ def test_any_history(sqlite: Place, seed: int, monkeypatch: pytest.MonkeyPatch) 
                 store = sqlite.store()
                 state = await store.recover()
                 assert state is not None
-                assert_figures(sqlite, 1, state.channels[FOO])
+                await assert_figures(sqlite, 1, state.channels[FOO])
                 if b"bar" in state.channels:
-                    assert_figures(sqlite, 2, state.channels[b"bar"])
+                    await assert_figures(sqlite, 2, state.channels[b"bar"])
         await store.close()
 
     sqlite.run(body)
     assert retries
-    assert sqlite.rows("SELECT max(messages) FROM MessageTotals")[0][0] >= TOTALS_MESSAGES
+    ((most,),) = asyncio.run(sqlite.rows("SELECT max(messages) FROM MessageTotals"))
+    assert most >= TOTALS_MESSAGES
 
 
-def assert_figures(place: Place, channel_id: int, channel: StoredChannel) -> None:
-    rows = place.rows(f"SELECT count(*), COALESCE(sum(size), 0) FROM Messages WHERE id = {channel_id}")
+async def assert_figures(world: World, channel_id: int, channel: StoredChannel) -> None:
+    rows = await world.rows(f"SELECT count(*), COALESCE(sum(size), 0) FROM Messages WHERE id = {channel_id}")
     assert rows == [(channel.count, channel.size)]
 
 
@@ -288,10 +269,10 @@ def break_once(store: SqlStore, patch: pytest.MonkeyPatch, *, applied: bool) -> 
     real = store._database.transaction
     left = 1
 
-    def transaction() -> Any:
+    def transaction(**options: Any) -> Any:
         nonlocal left
         left -= 1
-        return Broken(real(), applied) if left == 0 else real()
+        return Broken(real(**options), applied) if left == 0 else real(**options)
 
     patch.setattr(store._database, "transaction", transaction)
 

@@ -72,20 +72,31 @@ class Database:
     # Writing.
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def transaction(
+        self, *, is_one_statement: Callable[[], bool] | None = None
+    ) -> AsyncIterator[AsyncConnection]:
         """A transaction on the writing connection; one at a time, others wait.
+
+        Args:
+            is_one_statement: asked when the database has been reached: whether a single statement is all that will
+                be carried out, which is a transaction by itself.
 
         Raises:
             SqlError: it was rolled back, or its outcome is unknown.
         """
         async with self._writing:
             connection = await self._open_writer()
+            begun = False
             try:
-                await connection.exec_driver_sql(self.dialect.begin)
+                if is_one_statement is None or not is_one_statement():
+                    begun = True
+                    await self.dialect.run(connection, self.dialect.begin)
                 yield connection
-                await connection.exec_driver_sql("COMMIT")
+                if begun:
+                    await self.dialect.run(connection, "COMMIT")
             except BaseException as error:
-                await self._after_failure(connection, error)
+                if begun or not self._is_refusal(error):
+                    await self._after_failure(connection, error)
                 if isinstance(error, self._errors):
                     raise self._sql_error(error) from error
                 raise
@@ -113,15 +124,21 @@ class Database:
 
     async def _after_failure(self, connection: AsyncConnection, error: BaseException) -> None:
         """Keep the connection only if it says that it has rolled back."""
-        if isinstance(error, (DBAPIError, StoreError)) and not getattr(error, "connection_invalidated", False):
+        if isinstance(error, StoreError) or self._is_refusal(error):
             try:
-                await connection.exec_driver_sql("ROLLBACK")
+                await self.dialect.run(connection, "ROLLBACK")
             except self._errors as rollback_error:
                 _log.debug("sql: rolling back: %s", describe(rollback_error))
             else:
                 return
         self._writer = None
         await self._drop(connection)
+
+    def _is_refusal(self, error: BaseException) -> bool:
+        """Whether the database has answered and its session goes on."""
+        if isinstance(error, DBAPIError):
+            return not error.connection_invalidated
+        return self.dialect.is_refusal(error)
 
     # Reading.
 
@@ -213,7 +230,8 @@ class Database:
         self._retry_s = 0.0
 
     def _sql_error(self, error: BaseException) -> SqlError:
-        lost = getattr(error, "connection_invalidated", False) or not isinstance(error, DBAPIError | SQLAlchemyError)
+        lost = not (isinstance(error, SQLAlchemyError) or self.dialect.is_refusal(error))
+        lost = lost or getattr(error, "connection_invalidated", False)
         if isinstance(error, TimeoutError):
             text = f"no answer within {self.dialect.source.statement_timeout_s:g} s"
             return SqlError(f"sql: {self.dialect.source.place()}: {text}")

@@ -61,6 +61,11 @@ class StoreLock:
         self.held = False
         database.on_writer = self._on_writer
 
+    @property
+    def asks_database(self) -> bool:
+        """Whether `check` reads and locks a row, so that it must be inside the transaction that it protects."""
+        return self._asked and self._uses_row
+
     async def try_lock(self) -> bool:
         """See `stores.api.Store.try_lock`. From the first call on nothing is written without the lock."""
         self._asked = True

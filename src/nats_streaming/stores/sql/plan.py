@@ -103,6 +103,15 @@ class Plan:
     server: ServerInfo | None = None
     undo: Undo = field(default_factory=Undo)
 
+    @property
+    def has_only_messages(self) -> bool:
+        """Whether new messages are all there is to write."""
+        rows = (self.created, self.removed, self.cut, self.trims, self.deleted, self.last, self.totals)
+        of_subscriptions = (self.subscriptions_gone, self.marked, self.unmarked, self.subscriptions, self.last_sent)
+        pending = (self.pending_gone, self.acked, self.pending)
+        others = (*rows, *of_subscriptions, *pending, self.uncounted, self.clients, self.server)
+        return bool(self.runs) and not any(others)
+
 
 class Planner:
     """Plans one batch after the other; remembers what a failed one leaves to be done."""

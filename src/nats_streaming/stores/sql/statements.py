@@ -99,6 +99,15 @@ class Statements:
         for table in (tables.channels, tables.messages, tables.subscriptions, *totals):
             await connection.execute(delete(table).where(table.c.id == channel_id))
 
+    def only_insert(self, plan: Plan) -> list[MessageRow] | None:
+        """The rows of a plan that one statement carries out; None if it takes more."""
+        if not plan.has_only_messages or sum(last - first for _, _, first, last in plan.runs) >= PURGE_ROWS:
+            return None
+        portions = list(self._message_rows(plan))
+        if len(portions) == 1 and self._dialect.is_one_statement(portions[0]):
+            return portions[0]
+        return None
+
     async def execute(self, connection: AsyncConnection, plan: Plan) -> None:
         """Carry out a plan."""
         tables = self.tables

@@ -25,7 +25,7 @@ from nats_streaming.stores.api import Capabilities
 from nats_streaming.stores.batch import Messages, Record
 from nats_streaming.stores.segment import Segment
 from nats_streaming.stores.sql.database import Database, SqlError
-from nats_streaming.stores.sql.dialects.base import make_dialect
+from nats_streaming.stores.sql.dialects.base import MessageRow, make_dialect
 from nats_streaming.stores.sql.ledger import Ledger
 from nats_streaming.stores.sql.lock import StoreLock
 from nats_streaming.stores.sql.options import SqlOptions
@@ -257,38 +257,55 @@ class _Commit:
         self._planner = store._planner
         self._ledger = store._ledger
         self._next = 0
+        self._alone: list[MessageRow] | None = None
+        self._is_repeated = False
         self._left = self._planner.begin()
 
     async def run(self) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                async with self._database.transaction() as connection:
+                async with self._database.transaction(is_one_statement=self._plan) as connection:
                     await self._lock.check(connection)
-                    if self._left:
-                        await self._statements.undo(connection, self._left)
-                    for plan in self.plans:
-                        # An earlier attempt, whose outcome is unknown.
-                        await self._statements.undo(connection, plan.undo)
-                    for plan in self.plans:
-                        await self._statements.execute(connection, plan)
-                    await self._plan_the_rest(connection)
+                    if self._alone is not None:
+                        await self._database.dialect.insert_messages(connection, self._alone)
+                    else:
+                        await self._carry_out(connection)
                 return
             except SqlError as error:
                 if not error.may_pass or attempt == ATTEMPTS:
                     raise
                 _log.debug("sql: attempt %d of a commit: %s", attempt, error)
 
-    async def _plan_the_rest(self, connection: AsyncConnection) -> None:
+    def _plan(self) -> bool:
+        """Plan the first part; returns whether it is all there is to do, and one statement does it."""
+        self._alone = None
+        self._is_repeated = bool(self.plans)
+        if self._is_repeated:
+            return False
+        plan, self._next = self._planner.plan(self._records, 0)
+        self.plans.append(plan)
+        if self._next == len(self._records) and not self._left and not self._lock.asks_database:
+            self._alone = self._statements.only_insert(plan)
+        return self._alone is not None
+
+    async def _carry_out(self, connection: AsyncConnection) -> None:
+        if self._left:
+            await self._statements.undo(connection, self._left)
+        for plan in self.plans if self._is_repeated else ():
+            # An earlier attempt, whose outcome is unknown.
+            await self._statements.undo(connection, plan.undo)
+        for plan in self.plans:
+            await self._statements.execute(connection, plan)
         records = self._records
         while self._next < len(records):
-            plan, self._next = self._planner.plan(records, self._next)
-            self.plans.append(plan)
-            await self._statements.execute(connection, plan)
+            record = records[self._next]
+            assert isinstance(record, Messages)
+            await self._replace(connection, record)
+            self._next += 1
             if self._next < len(records):
-                record = records[self._next]
-                assert isinstance(record, Messages)
-                await self._replace(connection, record)
-                self._next += 1
+                plan, self._next = self._planner.plan(records, self._next)
+                self.plans.append(plan)
+                await self._statements.execute(connection, plan)
 
     async def _replace(self, connection: AsyncConnection, record: Messages) -> None:
         """Messages under known sequences: skip those that are there, let others replace all behind them."""

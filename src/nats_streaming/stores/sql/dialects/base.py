@@ -54,8 +54,16 @@ class Dialect(ABC):
         """A connection of the driver. May raise whatever the driver raises."""
 
     @abstractmethod
+    async def run(self, connection: AsyncConnection, statement: str) -> None:
+        """Carry out a statement without parameters and rows."""
+
+    @abstractmethod
     async def insert_messages(self, connection: AsyncConnection, rows: Sequence[MessageRow]) -> None:
         """Add rows whose keys are free; there is at least one."""
+
+    @abstractmethod
+    def is_one_statement(self, rows: Sequence[MessageRow]) -> bool:
+        """Whether `insert_messages` adds all of these or none of them, outside of a transaction, too."""
 
     @abstractmethod
     async def take_session_lock(self, connection: AsyncConnection) -> bool:
@@ -78,6 +86,11 @@ class Dialect(ABC):
         """The driver's own base exceptions; none while it is not installed."""
         return ()
 
+    def is_refusal(self, error: BaseException) -> bool:
+        """Whether the database has answered, by one of the driver's own exceptions, and the session goes on."""
+        del error
+        return False
+
     def is_conflict(self, error: BaseException) -> bool:
         """Whether the transaction may succeed if it is tried again: a deadlock, a lock, a row of a dying session."""
         del error
@@ -98,6 +111,12 @@ class Dialect(ABC):
                 f" 'nats-streaming-server[sql]' ({error})",
                 option="sql_driver",
             ) from error
+
+
+def driver_of(connection: AsyncConnection) -> Any:
+    """The driver's own connection: what is done for each commit goes past SQLAlchemy, which costs more than it."""
+    assert connection.sync_connection is not None
+    return connection.sync_connection.connection.driver_connection
 
 
 def make_dialect(source: Source, insert_rows: int) -> Dialect:

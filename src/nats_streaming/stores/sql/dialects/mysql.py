@@ -13,15 +13,19 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from nats_streaming.stores.sql.dialects.base import Dialect, MessageRow
+from nats_streaming.stores.sql.dialects.base import Dialect, MessageRow, driver_of
 from nats_streaming.stores.sql.dialects.tls import make_context
 from nats_streaming.stores.sql.schema import Tables
 
 INSERT_ROWS: Final = 1000
 
-_INSERT = "INSERT INTO Messages (id, seq, timestamp, size, data) VALUES (%s, %s, %s, %s, %s)"
+_INSERT = "INSERT INTO Messages (id, seq, timestamp, size, data) VALUES "
+_VALUES = "(%s, %s, %s, %s, %s)"
+_STATEMENT_BYTES = 256 << 10  # of messages; twice that with escapes is far below every server's max_allowed_packet
 _PACKET_REST = 4096  # of a packet, for the statement round the data
 _CONFLICTS = frozenset((1205, 1213, 1062))  # lock wait timeout, deadlock, a key of a session not yet dead
+_SESSION_ENDS = frozenset((1053, 1077, 1079, 1152, 1184, 1927))  # shutdown, aborted, killed
+_CLIENT_ERRORS = range(2000, 3000)  # the driver's own: the connection is lost
 _LONGBLOB_BYTES = 2**32 - 1
 
 
@@ -74,10 +78,23 @@ class MySqlDialect(Dialect):
             **address,
         )
 
+    async def run(self, connection: AsyncConnection, statement: str) -> None:
+        await driver_of(connection).query(statement)
+
     async def insert_messages(self, connection: AsyncConnection, rows: Sequence[MessageRow]) -> None:
         limit = self.insert_rows or INSERT_ROWS
-        for start in range(0, len(rows), limit):
-            await connection.exec_driver_sql(_INSERT, list(rows[start : start + limit]))
+        async with driver_of(connection).cursor() as cursor:
+            if self.is_one_statement(rows):
+                values = ", ".join([_VALUES] * len(rows))
+                await cursor.execute(_INSERT + values, [value for row in rows for value in row])
+                return
+            for start in range(0, len(rows), limit):
+                await cursor.executemany(_INSERT + _VALUES, rows[start : start + limit])
+
+    def is_one_statement(self, rows: Sequence[MessageRow]) -> bool:
+        # The driver's executemany makes several statements of what is large.
+        limit = self.insert_rows or INSERT_ROWS
+        return len(rows) == 1 or (len(rows) <= limit and sum(row[3] for row in rows) <= _STATEMENT_BYTES)
 
     async def take_session_lock(self, connection: AsyncConnection) -> bool:
         return bool(await connection.scalar(text("SELECT GET_LOCK(CONCAT('nss.', MD5(DATABASE())), 0)")) == 1)
@@ -113,6 +130,12 @@ class MySqlDialect(Dialect):
         from asyncmy.errors import MySQLError
 
         return (MySQLError,)
+
+    def is_refusal(self, error: BaseException) -> bool:
+        from asyncmy.errors import MySQLError
+
+        code = error.args[0] if isinstance(error, MySQLError) and error.args else None
+        return isinstance(code, int) and code >= 1000 and code not in _CLIENT_ERRORS and code not in _SESSION_ENDS
 
     def is_conflict(self, error: BaseException) -> bool:
         arguments: Any = getattr(getattr(error, "orig", error), "args", ())

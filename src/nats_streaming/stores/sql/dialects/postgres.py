@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from nats_streaming.stores.sql.dialects.base import Dialect, MessageRow
+from nats_streaming.stores.sql.dialects.base import Dialect, MessageRow, driver_of
 from nats_streaming.stores.sql.dialects.tls import make_context
 from nats_streaming.stores.sql.schema import Tables
 
@@ -28,6 +28,8 @@ _CONFLICTS = frozenset(
         "23505",  # a key that a session not yet dead is inserting
     )
 )
+# Connection exceptions, operator intervention (the server is being stopped), internal errors.
+_SESSION_ENDS = ("08", "57", "XX")
 # A dead peer must not keep the lock for the two hours of the system's defaults.
 _KEEPALIVE = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "3", "tcp_keepalives_count": "3"}
 
@@ -66,26 +68,36 @@ class PostgresDialect(Dialect):
             server_settings=settings,
         )
 
+    async def run(self, connection: AsyncConnection, statement: str) -> None:
+        await driver_of(connection).execute(statement)
+
     async def insert_messages(self, connection: AsyncConnection, rows: Sequence[MessageRow]) -> None:
+        driver = driver_of(connection)
         if self.insert_rows:
-            await self._insert_in_statements(connection, rows, min(self.insert_rows, _PARAMETERS_MAX // 5))
+            await self._insert_in_statements(driver, rows)
         elif len(rows) >= COPY_ROWS:
-            raw = await connection.get_raw_connection()
-            driver: Any = raw.driver_connection
             await driver.copy_records_to_table("messages", records=rows, columns=_COLUMNS)
         elif len(rows) == 1:
-            await connection.exec_driver_sql(_INSERT + "($1, $2, $3, $4, $5)", rows[0])
+            await driver.execute(_INSERT + "($1, $2, $3, $4, $5)", *rows[0])
         else:
-            await connection.exec_driver_sql(_INSERT + "($1, $2, $3, $4, $5)", list(rows))
+            await driver.executemany(_INSERT + "($1, $2, $3, $4, $5)", rows)
 
-    async def _insert_in_statements(self, connection: AsyncConnection, rows: Sequence[MessageRow], limit: int) -> None:
+    def is_one_statement(self, rows: Sequence[MessageRow]) -> bool:
+        # The driver's executemany is one transaction.
+        return not self.insert_rows or len(rows) <= self._rows_per_statement()
+
+    def _rows_per_statement(self) -> int:
+        return min(self.insert_rows, _PARAMETERS_MAX // 5)
+
+    async def _insert_in_statements(self, driver: Any, rows: Sequence[MessageRow]) -> None:
+        limit = self._rows_per_statement()
         for start in range(0, len(rows), limit):
             some = rows[start : start + limit]
             values = ", ".join(
                 f"(${5 * index + 1}, ${5 * index + 2}, ${5 * index + 3}, ${5 * index + 4}, ${5 * index + 5})"
                 for index in range(len(some))
             )
-            await connection.exec_driver_sql(_INSERT + values, tuple(value for row in some for value in row))
+            await driver.execute(_INSERT + values, *(value for row in some for value in row))
 
     async def take_session_lock(self, connection: AsyncConnection) -> bool:
         return bool(await connection.scalar(text(f"SELECT pg_try_advisory_lock({_LOCK_KEY})")))
@@ -106,9 +118,15 @@ class PostgresDialect(Dialect):
     def driver_errors(self) -> tuple[type[BaseException], ...]:
         import asyncpg
 
-        # The last one is what a COPY raises on a connection that died while it was used.
+        # The last one is what is raised on a connection that died while it was used.
         return (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
+    def is_refusal(self, error: BaseException) -> bool:
+        import asyncpg
+
+        ended = getattr(error, "sqlstate", None) or "08"
+        return isinstance(error, asyncpg.PostgresError) and not ended.startswith(_SESSION_ENDS)
+
     def is_conflict(self, error: BaseException) -> bool:
-        # COPY goes past SQLAlchemy, so the error may be the driver's own.
+        # What goes past SQLAlchemy raises the driver's own errors.
         return getattr(getattr(error, "orig", error), "sqlstate", "") in _CONFLICTS

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nats_streaming.stores.file.file_io import Files
 from nats_streaming.stores.file.root_lock import RootLock
-from nats_streaming.stores.sql.dialects.base import Dialect, MessageRow
+from nats_streaming.stores.sql.dialects.base import Dialect, MessageRow, driver_of
 from nats_streaming.stores.sql.schema import Tables
 from nats_streaming.stores.sql.source import Source
 
@@ -47,10 +47,16 @@ class SqliteDialect(Dialect):
             await connection.execute(f"PRAGMA {pragma}")
         return connection
 
+    async def run(self, connection: AsyncConnection, statement: str) -> None:
+        await driver_of(connection).execute(statement)
+
     async def insert_messages(self, connection: AsyncConnection, rows: Sequence[MessageRow]) -> None:
-        await connection.exec_driver_sql(
-            "INSERT INTO Messages (id, seq, timestamp, size, data) VALUES (?, ?, ?, ?, ?)", list(rows)
+        await driver_of(connection).executemany(
+            "INSERT INTO Messages (id, seq, timestamp, size, data) VALUES (?, ?, ?, ?, ?)", rows
         )
+
+    def is_one_statement(self, rows: Sequence[MessageRow]) -> bool:
+        return len(rows) == 1
 
     async def take_session_lock(self, connection: AsyncConnection) -> bool:
         del connection
@@ -61,6 +67,9 @@ class SqliteDialect(Dialect):
 
     def driver_errors(self) -> tuple[type[BaseException], ...]:
         return (sqlite3.Error,)
+
+    def is_refusal(self, error: BaseException) -> bool:
+        return isinstance(error, sqlite3.Error)
 
     def is_conflict(self, error: BaseException) -> bool:
         return "database is locked" in str(getattr(error, "orig", error))
