@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,6 +27,7 @@ from nats_streaming.stores.batch import (
 from nats_streaming.stores.limits import ChannelLimits, StoreLimits
 from nats_streaming.stores.sql.create import create_tables
 from nats_streaming.stores.sql.database import SqlError
+from nats_streaming.stores.sql.dialects.base import MessageRow
 from nats_streaming.stores.sql.store import SqlStore
 from nats_streaming.stores.state import StoreState
 from nats_streaming.testing.store_suite import contents_of, make_run
@@ -277,6 +278,47 @@ def test_a_server_that_lost_the_lock_writes_nothing(database: OneDatabase, monke
         assert state is not None
         assert state.channels[b"foo"].last == 2
         await third.close()
+
+    asyncio.run(body())
+
+
+@pytest.mark.store_spec(73)
+@pytest.mark.parametrize("database", ["postgres", "mysql"], indirect=True)
+def test_a_server_that_hangs_in_a_transaction_does_not_keep_the_lock(
+    database: OneDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database ends its session; SQLite is no server that could."""
+    monkeypatch.setattr("nats_streaming.stores.sql.lock.IDLE_S", 1)
+    monkeypatch.setattr("nats_streaming.stores.sql.lock.STEAL_S", 0.3)
+
+    async def body() -> None:
+        active, standby = (database.store(fault_tolerant=True) for _ in range(2))
+        assert await active.try_lock()
+        await active.recover()
+        run = make_run(b"foo", 1, [b"one"])
+        goes_on = asyncio.Event()
+        insert = active._dialect.insert_messages
+
+        async def hang(connection: AsyncConnection, rows: Sequence[MessageRow]) -> None:
+            await insert(connection, rows)
+            await goes_on.wait()
+
+        monkeypatch.setattr(active._dialect, "insert_messages", hang)
+        active.stage([run])
+        commit = asyncio.create_task(active.commit())
+        async with asyncio.timeout(20):
+            while not await standby.try_lock():
+                await asyncio.sleep(0.05)
+        state = await standby.recover()
+        assert state is None or not state.channels
+        goes_on.set()
+        with pytest.raises(StoreError, match="lost store lock"):
+            await commit
+        await put(standby, run)
+        active.abandon()
+        for store in (active, standby):
+            await store.close()
+        assert await database.rows("SELECT seq FROM Messages") == [(1,)]
 
     asyncio.run(body())
 

@@ -7,8 +7,16 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from ..support.coroutine_tests import run_if_coroutine
 from ..support.servers import ServerProcess, running_server
 from .prepare import Program, ToolchainMissing, prepare
+
+TEST_SECONDS = 120.0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    return run_if_coroutine(pyfuncitem, TEST_SECONDS)
 
 
 @pytest.fixture(scope="session")

@@ -128,7 +128,9 @@ class GroupMember:
         failures = 0
         while True:
             try:
-                self._link.publish(self._subject, payload)
+                # With an error instead of an answer nobody knows whose the lock is.
+                if not failures:
+                    self._link.publish(self._subject, payload)
             except NatsLinkError as error:
                 # The lock is what counts: a standby that does not hear us cannot get it.
                 if back_off.is_due(self._clock.monotonic_ns()):

@@ -71,13 +71,18 @@ BROKEN = StoreError("input/output error")
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "asked"),
-    [((True, True, False), 3), ((BROKEN, BROKEN, BROKEN), 3), ((BROKEN, BROKEN, True, BROKEN, BROKEN, BROKEN), 6)],
+    ("outcomes", "asked", "said"),
+    [
+        ((True, True, False), 3, 3),
+        ((BROKEN, BROKEN, BROKEN), 3, 1),
+        ((BROKEN, BROKEN, True, BROKEN, BROKEN, BROKEN), 6, 2),
+    ],
 )
 @on_loop
 async def test_a_lost_lock_aborts(
-    outcomes: tuple[bool | StoreError, ...], asked: int, caplog: pytest.LogCaptureFixture
+    outcomes: tuple[bool | StoreError, ...], asked: int, said: int, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """It claims to be active once at first, and then only right after it has seen that the lock is its own."""
     store, link, aborted = Locks(*outcomes), Link(), list[str]()
     active = member(store, link, aborted)
     active.begin_heartbeats()
@@ -92,6 +97,7 @@ async def test_a_lost_lock_aborts(
     heartbeat = decode_heartbeat(link.published[0])
     assert heartbeat is not None
     assert heartbeat.server_id == b"me"
+    assert len(link.published) == said
     assert set(link.published) == {link.published[0]}, "the time of activation does not change"
 
 

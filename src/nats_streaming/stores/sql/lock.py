@@ -30,6 +30,10 @@ STEAL_S: Final = 4.5
 STEAL_DEAD_S: Final = 1.0
 """The same where the owner's session has ended, too; a connection that was cut has come back by then."""
 
+IDLE_S: Final = 3
+"""The database ends the holder's session when it hears nothing for so long, which renews every second: one that hangs
+in the middle of a transaction would keep the row from everybody else."""
+
 _OURS = "py"  # begins our IDs; the original's are 22 letters and digits and may begin so, too, at no harm
 LOST: Final = "lost store lock: another server has taken over"
 
@@ -69,11 +73,15 @@ class StoreLock:
     async def try_lock(self) -> bool:
         """See `stores.api.Store.try_lock`. From the first call on nothing is written without the lock."""
         self._asked = True
+        was_held = self.held
+        dialect = self._database.dialect
         async with self._database.transaction() as connection:
             if self._uses_row:
-                for statement in self._database.dialect.lock_row_table:
+                for statement in dialect.lock_row_table:
                     await connection.exec_driver_sql(statement)
                 self.held = await self._try_row(connection)
+                if self.held and not was_held:
+                    await dialect.end_when_idle(connection, IDLE_S)
             else:
                 self.held = await self._take_session(connection)
         return self.held
@@ -112,6 +120,8 @@ class StoreLock:
     async def _on_writer(self, connection: AsyncConnection) -> None:
         """A new connection that is to write."""
         self._has_session = False
+        if self.held and self._uses_row:
+            await self._database.dialect.end_when_idle(connection, IDLE_S)
         if self.held and not await self._take_session(connection) and not self._uses_row:
             raise StoreError(LOST)
 

@@ -69,6 +69,10 @@ class Dialect(ABC):
     async def take_session_lock(self, connection: AsyncConnection) -> bool:
         """Lock the whole store for as long as this connection lives; False while another session has it."""
 
+    async def end_when_idle(self, connection: AsyncConnection, seconds: int) -> None:
+        """Have the database end this session, and roll back, when it waits for a statement for so long."""
+        del connection, seconds
+
     def release_session_lock(self) -> None:  # noqa: B027 - most need nothing
         """What the end of the connection does not release; may be called without a lock."""
 

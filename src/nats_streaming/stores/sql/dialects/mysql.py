@@ -99,6 +99,10 @@ class MySqlDialect(Dialect):
     async def take_session_lock(self, connection: AsyncConnection) -> bool:
         return bool(await connection.scalar(text("SELECT GET_LOCK(CONCAT('nss.', MD5(DATABASE())), 0)")) == 1)
 
+    async def end_when_idle(self, connection: AsyncConnection, seconds: int) -> None:
+        # Of a transaction alone only MariaDB can ask it.
+        await connection.exec_driver_sql(f"SET SESSION wait_timeout = {seconds}")
+
     async def inspect(self, connection: AsyncConnection) -> int:
         column = await connection.scalar(_column_length("Messages", "data"))
         packet = await connection.scalar(text("SELECT @@max_allowed_packet"))

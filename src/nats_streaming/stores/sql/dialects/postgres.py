@@ -102,6 +102,9 @@ class PostgresDialect(Dialect):
     async def take_session_lock(self, connection: AsyncConnection) -> bool:
         return bool(await connection.scalar(text(f"SELECT pg_try_advisory_lock({_LOCK_KEY})")))
 
+    async def end_when_idle(self, connection: AsyncConnection, seconds: int) -> None:
+        await connection.exec_driver_sql(f"SET idle_in_transaction_session_timeout = {seconds * 1000}")
+
     async def migrate(self, connection: AsyncConnection) -> list[str]:
         # Tables of servers before 0.10.0.
         found = await connection.scalar(
