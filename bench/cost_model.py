@@ -1,6 +1,6 @@
 """Where each microsecond of a message goes, by profile; with --write into docs/internals/cost-model.md.
 
-    python bench/cost_model.py [--messages 300000] [--rounds 3] [--write] [--ours-arguments WORDS]
+    python bench/cost_model.py [--messages 300000] [--rounds 3] [--write] [--only TITLE] [--ours-arguments WORDS]
 
 A server is driven by `bench.suite.load`. How much processor time a message takes is measured without a profiler; then
 perf samples the same load, and the shares of its samples divide that time among the stages. Without perf only the
@@ -155,6 +155,7 @@ def report(options: argparse.Namespace) -> str:
             columns = {
                 scenario.title: stages_of(side, scenario, int(options.messages * scenario.share), options.rounds)
                 for scenario in SCENARIOS
+                if options.only in scenario.title
             }
             pieces.append(f"### {title}\n\n{table(columns)}")
     pieces.append(f"### The engine alone\n\n{engine_table()}")
@@ -165,9 +166,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=300_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--ours-arguments", default="")
+    parser.add_argument("--ours-arguments", default="", metavar="WORDS", help="of one table instead of the two")
+    parser.add_argument("--only", default="", help="a part of a scenario's title")
     parser.add_argument("--write", action="store_true", help=f"into {PAGE.relative_to(CHECKOUT)}")
     options = parser.parse_args()
+    if options.write and options.only:
+        parser.error("--write shows all scenarios: leave out --only")
     text = report(options)
     print(text)
     if options.write:

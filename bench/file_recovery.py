@@ -1,9 +1,9 @@
-"""Starting on a FILE store that is already large, and replaying it cold, beside the Go server; alternating in one run.
+"""Starting on a FILE store that is already large, and replaying it, beside the Go server; alternating in one run.
 
-    python bench/file_recovery.py [--rounds 5] [--messages 1000000] [--channels 100] [--go-server PATH]
+    python bench/file_recovery.py [--rounds 5] [--messages 1000000] [--channels 100]
 
 The Go server writes the directory; each server gets a copy, is started on it once and stopped, and then measured.
-Start: from the spawn to the line that says ready. Memory: the peak of the whole process tree up to then. Replay: one
+Start: from the spawn to the line that says ready. Peak: the memory of the whole process tree up to then. Replay: one
 subscriber after the other, a channel each, from the first message on, every message acked; nothing of it is in the
 server's memory, while the system may have the files in its cache.
 """
@@ -11,7 +11,6 @@ server's memory, while the system may have the files in its cache.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import tempfile
@@ -20,53 +19,44 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.cpu_per_message import children, peak_bytes
-from bench.file_store import Figures, Publisher, frames_for, table_head, table_rows
-from bench.loadgen import Acker, Client, ack_tails
-from bench.suite.toolchain import GO_SERVER, go_binary
-from tests.support.servers import ServerProcess, executable
+from bench.suite import page
+from bench.suite.figures import PEAK, RATE, START, Figures
+from bench.suite.load import Publisher, Subscriber, drive
+from bench.suite.results import Part
+from bench.suite.servers import FILE, Server, Side, file_arguments, serving
+from bench.suite.toolchain import CACHE, GO_SERVER, go_binary
+from bench.suite.workloads import IN_FLIGHT, SIZE, WINDOW, connect, frames
+from tests.support.servers import executable
 
-SIZE = 128
 REPLAYED = 0.2  # part of the channels
+SECONDS_MAX = 300.0
 
 
-def start(path: str, directory: str, *arguments: str) -> ServerProcess:
-    os.environ["STAN_SERVER_UNDER_TEST"] = path
-    return ServerProcess("-st", "FILE", "-dir", directory, "-mm", "0", "-mb", "0", *arguments).start(300)
-
-
-def fill(go_server: str, directory: str, messages: int, channels: list[bytes]) -> None:
-    server = start(go_server, directory, "-file_sync=false")
-    try:
-        client = Client(server.port, b"fill")
-        Publisher(client, frames_for(client, channels, messages, SIZE)).run()
-    finally:
+def fill(go: Side, directory: Path, messages: int, channels: list[bytes]) -> None:
+    """Round robin over the channels, the same number in each."""
+    unsynced = Side(go.name, go.program, ("-file_sync=false",))
+    with serving(Server(unsynced, file_arguments(directory), directory)) as server:
+        client = connect(server, b"fill")
+        drive([Publisher(client, frames(client, SIZE, channels), messages, WINDOW)], time.monotonic() + SECONDS_MAX)
         server.stop()
 
 
-def measure(path: str, directory: str, messages: int, channels: list[bytes]) -> Figures:
-    begin = time.monotonic()
-    server = start(path, directory)
-    seconds = time.monotonic() - begin
-    try:
-        peak = sum(map(peak_bytes, [server.pid, *children(server.pid)]))
-        replayed = channels[: max(1, int(len(channels) * REPLAYED))]
-        each = messages // len(channels)
-        for channel in replayed:
-            ack_tails(channel, each)
-        begin = time.monotonic()
-        for channel in replayed:
+def measure(side: Side, directory: Path, each: int, channels: list[bytes]) -> Figures:
+    """Start on a directory and replay the channels, each of which holds `each` messages."""
+    with serving(Server(side, file_arguments(directory), directory)) as server:
+        deadline = time.monotonic() + SECONDS_MAX
+        server.begin()
+        peak = server.used(1)[PEAK]
+        seconds = 0.0
+        for channel in channels:
             # A new one each time: the server remembers those of earlier rounds.
-            subscriber = Client(server.port, b"replay-%d" % time.monotonic_ns())
-            acker = Acker(subscriber, channel, subscriber.subscribe(channel, 1024), each)
-            acker.join(300)
-            if acker.count != each:
-                raise RuntimeError(f"{acker.count} of {each} messages of {channel.decode()}:\n{server.log()[-3000:]}")
-            subscriber.link.close()
-        rate = len(replayed) * each / (time.monotonic() - begin)
-        return {"start s": seconds, "peak MB after start": peak / 1e6, "cold replay msgs/s": rate}
-    finally:
+            client = connect(server, b"replay-%d" % time.monotonic_ns())
+            seconds += drive([Subscriber(client, channel, client.subscribe(channel, IN_FLIGHT), each)], deadline)
+            client.link.close()
+        count = each * len(channels)
+        figures = {START: server.start_seconds, RATE: count / seconds, **server.used(count), PEAK: peak}
         server.stop()
+        return figures
 
 
 def main() -> None:
@@ -74,31 +64,27 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--channels", type=int, default=100)
-    parser.add_argument("--go-server")
-    parser.add_argument("--directory", help="where the store directories are made")
+    parser.add_argument("--directory", type=Path, default=CACHE / "stores", help="on a real disk")
     options = parser.parse_args()
-    if options.go_server is None and shutil.which("go") is None:
-        print("skipped: the comparison needs the Go server or the Go toolchain")
-        return
-    ours, theirs = executable(), options.go_server or go_binary(GO_SERVER)
+    sides = [Side("ours", executable()), Side("Go", go_binary(GO_SERVER))]
     channels = [b"bench.%d" % number for number in range(options.channels)]
-    root = tempfile.mkdtemp(prefix="bench-recovery-", dir=options.directory)
+    each = options.messages // options.channels
+    title = f"{each * options.channels:,} messages in {options.channels} channels"
+    part = Part("recovery", title, FILE, "own", options.messages, rounds={side.name: [] for side in sides})
+    options.directory.mkdir(parents=True, exist_ok=True)
+    root = Path(tempfile.mkdtemp(prefix="bench-recovery-", dir=options.directory))
     try:
-        filled = os.path.join(root, "filled")
-        fill(theirs, filled, options.messages, channels)
-        directories = {path: os.path.join(root, name) for path, name in ((ours, "ours"), (theirs, "theirs"))}
-        for path, directory in directories.items():
-            shutil.copytree(filled, directory)
-            start(path, directory).stop()
-        rounds: list[tuple[Figures, Figures]] = []
+        filled = root / "filled"
+        fill(sides[1], filled, each * options.channels, channels)
+        for side in sides:
+            shutil.copytree(filled, root / side.name)
+            with serving(Server(side, file_arguments(root / side.name), root / side.name)) as server:
+                server.stop()
+        replayed = channels[: max(1, int(len(channels) * REPLAYED))]
         for number in range(options.rounds):
-            pair = {
-                path: measure(path, directories[path], options.messages, channels)
-                for path in ((ours, theirs) if number % 2 == 0 else (theirs, ours))
-            }
-            rounds.append((pair[ours], pair[theirs]))
-        print(table_head(f"{options.messages} messages of {SIZE} bytes in {options.channels} channels", options.rounds))
-        print(table_rows("start and replay", rounds), flush=True)
+            for side in sides if number % 2 == 0 else sides[::-1]:
+                part.rounds[side.name].append(measure(side, root / side.name, each, replayed))
+        print(page.side_by_side([part]))
     finally:
         shutil.rmtree(root, ignore_errors=True)
 

@@ -1,6 +1,6 @@
 """The SQL store beside the Go server's on the same PostgreSQL or MariaDB, alternating in one run; SQLite alone.
 
-    python bench/sql_store.py [--rounds 3] [--messages 20000] [--drivers postgres,mysql,sqlite] [--go-server PATH]
+    python bench/sql_store.py [--rounds 3] [--messages 20000] [--drivers postgres,mysql,sqlite]
 
 The database servers run with their own defaults, syncs included, in a temporary directory. Over a database
 with `--stored` messages in one channel: the time from the start of the process until clients are served, and of that
@@ -16,22 +16,29 @@ import re
 import shutil
 import sys
 import tempfile
-import time
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.file_store import WORKLOADS, Figures, measure_on, table_head, table_rows
+from bench.suite import page
+from bench.suite.figures import Figures, spread
+from bench.suite.runner import Plan, measure_part
+from bench.suite.servers import Server, Side, serving
 from bench.suite.toolchain import GO_SERVER, go_binary
+from bench.suite.workloads import SIZE, WORKLOADS
 from nats_streaming.protocol.control_messages import ServerInfo
 from nats_streaming.stores.batch import ChannelCreated, ServerPut
 from nats_streaming.stores.sql.create import create_tables
 from nats_streaming.stores.sql.store import SqlStore
 from nats_streaming.testing.store_suite import make_run
 from tests.support.databases import SERVERS, DatabaseServer
-from tests.support.servers import ServerProcess, executable
+from tests.support.servers import executable
 
-UNLIMITED = ("-mm", "0", "-mb", "0")
+SHARES = {"publish-1": 1.0, "channels-100": 0.4, "1-to-1": 0.6, "sync-1": 0.02}
+"""Workloads of the benchmark, and their parts of --messages."""
+
+RECOVERING = "Recovering the state"
 NAMES = ("discover", "pub", "sub", "unsub", "close", "subclose", "ack")
 
 
@@ -58,7 +65,7 @@ class Place:
         return source
 
     def arguments(self, source: str) -> list[str]:
-        return ["-st", "SQL", "-sql_driver", self.driver, "-sql_source", source, *UNLIMITED]
+        return ["-st", "SQL", "-sql_driver", self.driver, "-sql_source", source]
 
     def close(self) -> None:
         if self.server is not None:
@@ -77,21 +84,19 @@ async def fill(driver: str, source: str, count: int, size: int) -> None:
     await store.close()
 
 
-def recovery_seconds(path: str, arguments: list[str]) -> tuple[float, float]:
+def recovery_seconds(side: Side, arguments: list[str], directory: Path) -> Figures:
     """Seconds from the process's start until it serves, and of them those between its log lines about recovery."""
-    os.environ["STAN_SERVER_UNDER_TEST"] = path
-    server = ServerProcess(*arguments)
-    begun = time.monotonic()
-    try:
-        server.start(300)
-        return time.monotonic() - begun, logged_at(server, "Recovered ") - logged_at(server, "Recovering the state")
-    finally:
-        server.close()
+    with serving(Server(side, arguments, directory)) as server:
+        log = server.log()
+        return {
+            "start s": server.start_seconds,
+            "recovery s": logged_at(log, "Recovered ") - logged_at(log, RECOVERING),
+        }
 
 
-def logged_at(server: ServerProcess, words: str) -> float:
+def logged_at(log: str, words: str) -> float:
     """When a line was logged, in seconds of the day."""
-    found = re.search(r" (\d+):(\d+):(\d+\.\d+) \[INF\] STREAM: " + words, server.log())
+    found = re.search(r" (\d+):(\d+):(\d+\.\d+) \[INF\] STREAM: " + words, log)
     assert found, f"no line {words!r}"
     hours, minutes, seconds = found.groups()
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
@@ -102,54 +107,50 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--messages", type=int, default=20_000)
     parser.add_argument("--stored", type=int, default=1_000_000)
-    parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--drivers", default="postgres,mysql,sqlite")
-    parser.add_argument("--go-server")
     parser.add_argument("--only", default="", help="a part of a workload's name, or of `recovery`")
     options = parser.parse_args()
-    ours = executable()
-    theirs = options.go_server or go_binary(GO_SERVER)
+    ours, theirs = Side("ours", executable()), Side("Go", go_binary(GO_SERVER))
     for driver in options.drivers.split(","):
         directory = tempfile.mkdtemp(prefix="bench-sql-")
         # A database server runs as a user of its own.
         os.chmod(directory, 0o711)
         place = Place(driver, directory)
         try:
-            compare(place, ours, theirs if driver != "sqlite" else ours, options)
+            # The Go server has no SQLite.
+            compare(place, [ours] if driver == "sqlite" else [ours, theirs], options)
         finally:
             place.close()
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def compare(place: Place, ours: str, theirs: str, options: argparse.Namespace) -> None:
-    other = "" if theirs != ours else " (the Go server has no such store: the second column is ours again)"
-    print(table_head(f"{options.size}-byte messages", options.rounds, place.driver) + other)
-    for name, (share, work) in WORKLOADS.items():
-        if options.only not in name:
-            continue
-        count = max(100, int(options.messages * share))
-        rounds: list[tuple[Figures, Figures]] = []
-        for number in range(options.rounds):
-            figures: list[Figures] = []
-            for path in (ours, theirs) if number % 2 == 0 else (theirs, ours):
-                os.environ["STAN_SERVER_UNDER_TEST"] = path
-                server = ServerProcess(*place.arguments(place.new()))
-                figures.append(measure_on(server, work, count, options.size))
-            rounds.append((figures[0], figures[1]) if number % 2 == 0 else (figures[1], figures[0]))
-        print(table_rows(name, rounds), flush=True)
+def compare(place: Place, sides: list[Side], options: argparse.Namespace) -> None:
+    print(f"\n{place.driver}, {SIZE}-byte messages, {options.rounds} rounds\n")
+    directory = Path(place.directory)
+    plan = Plan(sides, directory, options.rounds, 1.0)
+    parts = []
+    for workload in WORKLOADS:
+        if workload.name in SHARES and options.only in workload.name:
+            counts = {place.driver: int(options.messages * SHARES[workload.name])}
+            parts.append(
+                measure_part(
+                    plan, replace(workload, counts=counts), place.driver, sides,
+                    lambda side: serving(Server(side, place.arguments(place.new()), directory)),
+                )
+            )  # fmt: skip
+    print(f"\n{page.side_by_side(parts)}")
     if options.only in "recovery":
         source = place.new()
-        asyncio.run(fill(place.driver, source, options.stored, options.size))
-        rounds = []
+        asyncio.run(fill(place.driver, source, options.stored, SIZE))
+        arguments = place.arguments(source)
         # The first read after a load is slower, whoever makes it.
-        recovery_seconds(ours, place.arguments(source))
-        for _ in range(options.rounds):
-            pair = [
-                dict(zip(("start s", "recovery s"), recovery_seconds(path, place.arguments(source)), strict=True))
-                for path in (ours, theirs)
-            ]
-            rounds.append((pair[0], pair[1]))
-        print(table_rows(f"{options.stored:,} messages stored", rounds), flush=True)
+        recovery_seconds(sides[0], arguments, directory)
+        rounds = [[recovery_seconds(side, arguments, directory) for side in sides] for _ in range(options.rounds)]
+        rows = [
+            [figure, *(spread([row[index][figure] for row in rounds]).text(2) for index in range(len(sides)))]
+            for figure in rounds[0][0]
+        ]
+        print(page.table([f"{options.stored:,} messages stored", *(side.name for side in sides)], rows, left=1))
 
 
 if __name__ == "__main__":

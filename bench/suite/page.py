@@ -70,13 +70,11 @@ def side_by_side(parts: Sequence[Part]) -> str:
     for part in parts:
         measured = [key for key in HEADLINES if part.values("ours", key) or part.values("Go", key)]
         for place, key in enumerate(measured):
-            # Beside the first figure only: they are those of the part.
-            beside = [cell for other in (CPU, PEAK) for cell in _compared(part, other)] if place == 0 else [""] * 6
-            title = part.title if place == 0 else ""
-            busy = f"{max(part.busy_cores):.1f}" if place == 0 else ""
-            rows.append(
-                [title, part.load if place == 0 else "", FIGURES[key].title, *_compared(part, key), *beside, busy]
-            )
+            row = [part.title, part.load, FIGURES[key].title, *_compared(part, key)]
+            beside = [cell for other in (CPU, PEAK) for cell in _compared(part, other)]
+            beside.append(f"{max(part.busy_cores):.1f}" if part.busy_cores else NONE)
+            # What belongs to the whole part stands beside its first figure only.
+            rows.append([*row, *beside] if place == 0 else ["", "", *row[2:], *[""] * len(beside)])
         if part.error:
             rows.append([part.title, part.load, f"failed: {_cell(part.error)}", *[""] * 9, ""])
     return table(columns, rows, left=3)

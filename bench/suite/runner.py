@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 from bench.suite import processes
@@ -12,7 +15,7 @@ from bench.suite.ceiling import CEILINGS, ceiling_sides
 from bench.suite.figures import FIGURES, HEADLINES, spread
 from bench.suite.growth import GROWTH, Growth, GrowthSetting
 from bench.suite.results import Curve, Part, Point
-from bench.suite.servers import Side
+from bench.suite.servers import Server, Side, running
 from bench.suite.workloads import STAN_BENCH, WORKLOADS, Setting, Workload
 
 COUNT_MIN = 100
@@ -51,7 +54,7 @@ def known_names() -> list[str]:
 def measure_parts(plan: Plan) -> list[Part]:
     """Every selected workload over every store it has a count for."""
     return [
-        measure_part(plan, workload, store, plan.sides)
+        measure_part(plan, workload, store, plan.sides, stores_of(plan, store))
         for store in ("MEMORY", "FILE")
         for workload in WORKLOADS
         if store in workload.counts and plan.selects(workload.name) and (workload.load != STAN_BENCH or plan.generator)
@@ -60,7 +63,7 @@ def measure_parts(plan: Plan) -> list[Part]:
 
 def measure_ceilings(plan: Plan) -> list[Part]:
     return [
-        measure_part(plan, workload, store, ceiling_sides(plan.sides[0]))
+        measure_part(plan, workload, store, ceiling_sides(plan.sides[0]), stores_of(plan, store))
         for workload in CEILINGS
         for store in workload.counts
         if plan.selects(workload.name)
@@ -73,7 +76,15 @@ def measure_curves(plan: Plan) -> list[Curve]:
     ]
 
 
-def measure_part(plan: Plan, workload: Workload, store: str, sides: list[Side]) -> Part:
+Stores = Callable[[Side], AbstractContextManager[Server]]
+"""Starts a server of a side on an empty store."""
+
+
+def stores_of(plan: Plan, store: str) -> Stores:
+    return lambda side: running(side, store, plan.under)
+
+
+def measure_part(plan: Plan, workload: Workload, store: str, sides: list[Side], stores: Stores) -> Part:
     count = plan.scaled(workload.counts[store])
     part = Part(workload.name, workload.title, store, workload.load, count, workload.is_headline)
     part.rounds = {side.name: [] for side in sides}
@@ -81,7 +92,7 @@ def measure_part(plan: Plan, workload: Workload, store: str, sides: list[Side]) 
         part.busy_cores.append(processes.busy_cores())
         # Who goes first alternates: the machine's speed drifts.
         for side in sides if number % 2 == 0 else sides[::-1]:
-            setting = Setting(side, store, plan.under, count, time.monotonic() + workload.limit_s, plan.generator)
+            setting = Setting(side, partial(stores, side), count, time.monotonic() + workload.limit_s, plan.generator)
             try:
                 part.rounds[side.name].append(workload.measure(setting))
             except Exception as error:  # noqa: BLE001 - told in the page and by the exit status

@@ -32,13 +32,17 @@ class Side:
 
 
 class Server:
-    """A server of one side over one store; `restart` leaves its messages where they are."""
+    """A server of one side; `restart_cold` leaves its messages where they are."""
 
-    def __init__(self, side: Side, store: str, directory: Path) -> None:
-        where = ("-st", FILE, "-dir", str(directory)) if store == FILE else ()
+    def __init__(self, side: Side, store_arguments: Sequence[str], directory: Path) -> None:
+        """
+        Args:
+            store_arguments: say which store, and where.
+            directory: what of it lies in files; may be empty.
+        """
         self.directory = directory
         self.start_seconds = 0.0
-        self._process = ServerProcess(*UNLIMITED, *where, *side.arguments, program=side.program)
+        self._process = ServerProcess(*UNLIMITED, *store_arguments, *side.arguments, program=side.program)
         self._pids: list[int] = []
         self._cpu_before = 0.0
 
@@ -51,9 +55,12 @@ class Server:
         self._process.start(START_SECONDS_MAX)
         self.start_seconds = time.perf_counter() - begun
 
+    def stop(self) -> None:
+        self._process.stop()
+
     def restart_cold(self) -> None:
         """Stop it, let the system forget its files, and start it."""
-        self._process.stop()
+        self.stop()
         processes.forget_cached(self.directory)
         self.start()
 
@@ -71,11 +78,32 @@ class Server:
         cpu = processes.cpu_seconds(self._pids) - self._cpu_before
         return {CPU: cpu / messages * 1e6, PEAK: processes.peak_bytes(self._pids) / 1e6}
 
+    def log(self) -> str:
+        return self._process.log()
+
     def log_end(self) -> str:
-        return self._process.log()[-1500:]
+        return self.log()[-1500:]
 
     def close(self) -> None:
         self._process.close()
+
+
+@contextlib.contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    """A server that runs inside; what goes wrong there is told with the end of its log."""
+    try:
+        server.start()
+        yield server
+    except Exception as error:
+        error.add_note(f"the end of the server's log:\n{server.log_end()}")
+        raise
+    finally:
+        server.close()
+
+
+def file_arguments(directory: Path) -> tuple[str, ...]:
+    """What starts a server on a FILE store."""
+    return ("-st", FILE, "-dir", str(directory))
 
 
 @contextlib.contextmanager
@@ -88,15 +116,8 @@ def running(side: Side, store: str, under: Path) -> Iterator[Server]:
     under.mkdir(parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix="bench-", dir=under))
     try:
-        server = Server(side, store, directory)
-        try:
-            server.start()
+        with serving(Server(side, file_arguments(directory) if store == FILE else (), directory)) as server:
             yield server
-        except Exception as error:
-            error.add_note(f"the end of the server's log:\n{server.log_end()}")
-            raise
-        finally:
-            server.close()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from bench.loadgen import Client, Frames
 from bench.suite import stan_bench
 from bench.suite.figures import RATE, START, Figures, latency_figures
 from bench.suite.load import Party, Publisher, Reader, Subscriber, drive
-from bench.suite.servers import FILE, MEMORY, Server, Side, running
+from bench.suite.servers import FILE, MEMORY, Server, Side
 
 OWN, STAN_BENCH = "own", "stan-bench"
 SIZE = 128
@@ -28,11 +28,17 @@ WARM_UP = 2000  # publishes that do not count, to a channel of their own
 
 @dataclass(frozen=True)
 class Setting:
-    """What a workload is told of the run."""
+    """What a workload is told of the run.
+
+    Attributes:
+        serve: starts a server of this side on an empty store.
+        count: messages.
+        deadline: of `time.monotonic()`.
+        generator: path of stan-bench.
+    """
 
     side: Side
-    store: str
-    under: Path
+    serve: Callable[[], AbstractContextManager[Server]]
     count: int
     deadline: float
     generator: str = ""
@@ -94,7 +100,7 @@ def publishing(publishers: int, size: int = SIZE, window: int = WINDOW, channels
     """So many publishers, each with a window of its own, round robin over the channels."""
 
     def measure(setting: Setting) -> Figures:
-        with running(setting.side, setting.store, setting.under) as server:
+        with setting.serve() as server:
             warm_up(server, setting.deadline)
             each = share(setting.count, publishers)
             names = [CHANNEL] if channels == 1 else [b"bench.%d" % number for number in range(channels)]
@@ -114,7 +120,7 @@ def latency(publishers: int) -> Measure:
     """Publishers that wait for each ack."""
 
     def measure(setting: Setting) -> Figures:
-        with running(setting.side, setting.store, setting.under) as server:
+        with setting.serve() as server:
             warm_up(server, setting.deadline)
             each = share(setting.count, publishers)
             clients = [connect(server, b"pub-%d" % number) for number in range(publishers)]
@@ -129,7 +135,7 @@ def fan_out(publishers: int, subscribers: int, queue: bytes = b"") -> Measure:
     """Every subscriber gets every message; the members of a queue group share them."""
 
     def measure(setting: Setting) -> Figures:
-        with running(setting.side, setting.store, setting.under) as server:
+        with setting.serve() as server:
             warm_up(server, setting.deadline)
             each = share(setting.count, publishers)
             count = each * publishers
@@ -154,7 +160,7 @@ def go_client(publishers: int, subscribers: int = 0, *, sync: bool = False, queu
     """The same with stan-bench, what a user of the Go client sees."""
 
     def measure(setting: Setting) -> Figures:
-        with running(setting.side, setting.store, setting.under) as server:
+        with setting.serve() as server:
             warm_up(server, setting.deadline)
             line = stan_bench.arguments(
                 server.port, setting.count, SIZE,
@@ -172,7 +178,7 @@ def replay(*, cold: bool) -> Measure:
     """One subscriber from the first message on; cold: after a restart, the files out of the system's cache."""
 
     def measure(setting: Setting) -> Figures:
-        with running(setting.side, setting.store, setting.under) as server:
+        with setting.serve() as server:
             client = connect(server, b"fill")
             drive([Publisher(client, frames(client, SIZE), setting.count, 4 * WINDOW)], setting.deadline)
             client.link.close()

@@ -68,6 +68,21 @@ def test_a_failing_part_fails_the_run_and_stops_no_other(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "bench/file_recovery.py --rounds 1 --messages 2000 --channels 10",
+        "bench/sql_store.py --rounds 1 --messages 500 --stored 100 --drivers sqlite",
+    ],
+)
+def test_programs_that_use_its_workloads(line: str) -> None:
+    done = subprocess.run(
+        [sys.executable, *line.split()], cwd=CHECKOUT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| own | messages/s | " in done.stdout
+
+
+@pytest.mark.parametrize(
     ("arguments", "text"),
     [
         (("--only", "publich-1"), "--only publich-1: no part has such a name"),

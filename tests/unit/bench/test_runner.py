@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from bench.suite import runner
 from bench.suite.figures import Figures
 from bench.suite.growth import Growth, GrowthSetting
-from bench.suite.servers import Side
+from bench.suite.servers import Server, Side
 from bench.suite.workloads import Setting, Workload
 
 OURS, GO = Side("ours", "ours"), Side("Go", "go")
@@ -24,6 +25,10 @@ def plan(**changes: object) -> runner.Plan:
     return runner.Plan(**{"sides": [OURS, GO], "under": Path(), "rounds": 3, "scale": 0.5, **changes})  # type: ignore[arg-type]
 
 
+def no_servers(side: Side) -> AbstractContextManager[Server]:
+    raise AssertionError("the workloads here start none")
+
+
 def test_who_goes_first_alternates() -> None:
     order = []
 
@@ -31,7 +36,7 @@ def test_who_goes_first_alternates() -> None:
         order.append(setting.side.name)
         return {"rate": float(setting.count)}
 
-    part = runner.measure_part(plan(), Workload("w", "W", measure, {"FILE": 1000}), "FILE", [OURS, GO])
+    part = runner.measure_part(plan(), Workload("w", "W", measure, {"FILE": 1000}), "FILE", [OURS, GO], no_servers)
     assert order == ["ours", "Go", "Go", "ours", "ours", "Go"]
     assert part.rounds == {"ours": [{"rate": 500.0}] * 3, "Go": [{"rate": 500.0}] * 3}
     assert part.error == ""
@@ -45,7 +50,7 @@ def test_a_part_that_fails_keeps_its_reason_and_what_it_had(capsys: pytest.Captu
             raise error
         return {"rate": 1.0}
 
-    part = runner.measure_part(plan(), Workload("w", "W", measure, {"FILE": 1}), "FILE", [OURS, GO])
+    part = runner.measure_part(plan(), Workload("w", "W", measure, {"FILE": 1}), "FILE", [OURS, GO], no_servers)
     assert part.error == "Go, round 1: RuntimeError: no answer"
     assert part.values("ours", "rate") == [1.0]
     assert "the end of its log" in capsys.readouterr().out
