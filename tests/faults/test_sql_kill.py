@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from tests.faults.test_file_kill import (
 )
 from tests.support.database_fixtures import database_servers, sql_arguments
 from tests.support.databases import DatabaseServer
-from tests.support.servers import ServerProcess, executable
+from tests.support.servers import ServerProcess
 
 __all__ = ["database_servers"]
 
@@ -120,22 +119,3 @@ def test_the_database_is_killed(
             await client.nats.close()
 
     print(asyncio.run(run(arguments, kills(pytestconfig, 2), kill, stays=True)))  # noqa: T201
-
-
-def test_the_table_script_is_what_sql_init_does(
-    database_servers: Callable[[str], DatabaseServer], tmp_path: Path
-) -> None:
-    """Whoever may not let a server create tables runs the printed statements, and the server starts on them."""
-    for driver in ("postgres", "mysql"):
-        database = database_servers(driver)
-        name = database.create()
-        arguments = ["-sql_driver", driver, "-sql_source", database.source(name)]
-        script = subprocess.run(
-            [executable(), *arguments, "-sql_script"], check=True, capture_output=True, text=True, timeout=60
-        ).stdout
-        database.execute(script, name)
-        found = subprocess.run(
-            [executable(), *arguments, "-sql_init"], check=True, capture_output=True, text=True, timeout=60
-        ).stdout
-        assert found == "every table is there and up to date\n"
-        database.drop(name)

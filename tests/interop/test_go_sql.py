@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from nats_streaming.stores.batch import Deleted
 from nats_streaming.stores.sql.create import create_tables
 from nats_streaming.stores.sql.store import SqlStore
 from nats_streaming.stores.state import StoredChannel
@@ -22,7 +23,7 @@ from nats_streaming.stores.state import StoredChannel
 from ..support.database_fixtures import database_servers
 from ..support.databases import DatabaseServer
 from ..support.raw_client import Delivery, NatsClient, StanClient, StartPosition
-from ..support.servers import ServerProcess, running_server
+from ..support.servers import ServerProcess, run_to_end, running_server
 from .prepare import Program, run, tool
 
 __all__ = ["database_servers"]
@@ -209,3 +210,90 @@ def test_figures_after_a_go_server(
         # Ours have told all there is when they end, and the Go server's are told by the one that found them.
         told = server.execute(f"SELECT sum(messages) FROM MessageTotals WHERE first >= {channel.first}", name)
         assert int(told) == channel.count
+
+
+@pytest.mark.store_spec(63)
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("first", ["ours", "go"])
+def test_the_printed_script_serves_both(
+    first: str,
+    driver: str,
+    database_servers: Callable[[str], DatabaseServer],
+    prepared: Callable[[str], Program],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever may not let a server create tables feeds the file to the database's client; nothing is left to do."""
+    server = database_servers(driver)
+    name = server.create()
+    source = ("-sql_driver", driver, "-sql_source", server.source(name))
+    script = tmp_path / "tables.sql"
+    printed = run_to_end(*source, "-sql_script")
+    assert (printed.status, printed.err) == (0, "")
+    script.write_text(printed.out)
+    server.run_script(script, name)
+    done = run_to_end(*source, "-sql_init")
+    assert (done.status, done.out, done.err) == (0, "every table is there and up to date\n", "")
+    (go_server,) = prepared("go-server").command
+    data = [b"m%d" % number for number in range(1, 6)]
+    with monkeypatch.context() as patch:
+        if first == "go":
+            patch.setenv("STAN_SERVER_UNDER_TEST", go_server)
+        with serving((server, name)) as process:
+            found = asyncio.run(resume(process.port, 3, [1], data[:4]))
+            assert shown(found) == [(1, b"m1"), (2, b"m2"), (3, b"m3")]
+    with monkeypatch.context() as patch:
+        if first == "ours":
+            patch.setenv("STAN_SERVER_UNDER_TEST", go_server)
+        with serving((server, name)) as process:
+            found = asyncio.run(resume(process.port, 4, [], data[4:]))
+            assert shown(found) == [(2, b"m2"), (3, b"m3"), (4, b"m4"), (5, b"m5")]
+    server.drop(name)
+
+
+@pytest.mark.parametrize("database", DRIVERS, indirect=True)
+def test_the_original_reads_past_a_gap(
+    database: tuple[DatabaseServer, str], prepared: Callable[[str], Program], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the last message of a channel was deleted it shows none of the others, and they are there again with us."""
+
+    async def publish(port: int, *channels: bytes) -> None:
+        client = await StanClient.connect(await NatsClient.connect(port), b"publisher")
+        for channel in channels:
+            await client.publish_many(channel, [b"%d" % number for number in range(1, 6)])
+        await client.close()
+        await client.nats.close()
+
+    async def delete() -> None:
+        server, name = database
+        store = SqlStore({"driver": server.driver, "source": server.source(name)})
+        await store.recover()
+        store.stage([Deleted(b"middle", [1, 3]), Deleted(b"end", [5])])
+        await store.commit()
+        await store.close()
+
+    async def readable(port: int) -> dict[bytes, list[int]]:
+        """The sequences of each channel, to the end of which a message is added."""
+        client = await StanClient.connect(await NatsClient.connect(port), b"reader")
+        found: dict[bytes, list[int]] = {}
+        for channel in (b"middle", b"end"):
+            await client.publish(channel, b"the end")
+            subscription = await client.subscribe(channel, start=StartPosition.FIRST, auto_ack=True)
+            found[channel] = []
+            while (delivery := await subscription.next()).data != b"the end":
+                found[channel].append(delivery.sequence)
+        await client.close()
+        await client.nats.close()
+        return found
+
+    with serving(database) as process:
+        asyncio.run(publish(process.port, b"middle", b"end"))
+    asyncio.run(delete())
+    with monkeypatch.context() as patch:
+        patch.setenv("STAN_SERVER_UNDER_TEST", *prepared("go-server").command)
+        with serving(database) as process:
+            assert asyncio.run(readable(process.port)) == {b"middle": [2, 4, 5], b"end": []}
+    server, name = database
+    server.execute("DELETE FROM Messages WHERE seq > 5", name)
+    with serving(database) as process:
+        assert asyncio.run(readable(process.port)) == {b"middle": [2, 4, 5], b"end": [1, 2, 3, 4]}

@@ -89,6 +89,14 @@ class DatabaseServer(ABC):
         """
 
     @abstractmethod
+    def run_script(self, path: Path, database: str) -> None:
+        """Feed a file to the database's own client, as an operator does.
+
+        Raises:
+            subprocess.CalledProcessError: the database refuses a statement of it.
+        """
+
+    @abstractmethod
     def source(self, database: str) -> str:
         """What `-sql_source` takes, for the Go server, too."""
 
@@ -199,12 +207,14 @@ class PostgresServer(DatabaseServer):
         return [tool("postgres"), "-D", str(self.data), *options]
 
     def execute(self, statement: str, database: str = "") -> str:
-        return run(
-            [
-                *(tool("psql"), "-XqAt", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-U", "nss"),
-                *("-h", "127.0.0.1", "-p", str(self.port), "-d", database or "postgres", "-c", statement),
-            ]
-        )
+        return run([*self._client(database or "postgres"), "-qAt", "-F", "\t", "-c", statement])
+
+    def run_script(self, path: Path, database: str) -> None:
+        run([*self._client(database), "-f", str(path)])
+
+    def _client(self, database: str) -> list[str]:
+        place = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "nss", "-d", database]
+        return [tool("psql"), "-X", "-v", "ON_ERROR_STOP=1", *place]
 
     def drop(self, name: str) -> None:
         self.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -245,13 +255,14 @@ class MariaDbServer(DatabaseServer):
         ]
 
     def execute(self, statement: str, database: str = "") -> str:
-        return run(
-            [
-                *(tool("mariadb", "mysql"), "--no-defaults", "-NB", "-h", "127.0.0.1", f"-P{self.port}", "-uroot"),
-                *([database] if database else []),
-                *("-e", statement),
-            ]
-        )
+        return run([*self._client(database), "-NB", "-e", statement])
+
+    def run_script(self, path: Path, database: str) -> None:
+        run([*self._client(database), "-e", f"source {path}"])
+
+    def _client(self, database: str) -> list[str]:
+        place = ["-h", "127.0.0.1", f"-P{self.port}", "-uroot", *([database] if database else [])]
+        return [tool("mariadb", "mysql"), "--no-defaults", *place]
 
     def start(self) -> DatabaseServer:
         super().start()
