@@ -6,13 +6,13 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from bench.suite import machine, page, plots, results, runner
-from bench.suite.servers import sides
+from bench.suite.servers import STORES, sides
 from bench.suite.toolchain import CACHE, CHECKOUT, GO_SERVER, STAN_BENCH, BuildFailed, GoMissing, go_binary
 from tests.support.servers import executable
 
@@ -68,8 +68,14 @@ def go_programs() -> tuple[str, str]:
     return go_binary(GO_SERVER), go_binary(STAN_BENCH)
 
 
-def measure(options: argparse.Namespace, command: str) -> results.Results:
-    """The whole run, however many of its parts fail."""
+def measure(
+    options: argparse.Namespace, command: str, date: datetime, keep: Callable[[results.Results], None]
+) -> results.Results:
+    """The whole run, however many of its parts fail.
+
+    Args:
+        keep: called whenever there is more, so that an interrupted run leaves what it found.
+    """
     begun = time.monotonic()
     theirs, generator, notes, failures = None, "", [], []
     try:
@@ -85,7 +91,7 @@ def measure(options: argparse.Namespace, command: str) -> results.Results:
         print(f"FAILED: {failed}", flush=True)
     options.directory.mkdir(parents=True, exist_ok=True)
     found = results.Results(
-        date=datetime.now(UTC).isoformat(timespec="minutes"),
+        date=date.isoformat(timespec="minutes"),
         command=command,
         seconds=0.0,
         machine=machine.describe(options.directory, with_go=theirs is not None),
@@ -100,10 +106,15 @@ def measure(options: argparse.Namespace, command: str) -> results.Results:
         sides(executable(), ours_arguments, theirs),
         options.directory, options.rounds, options.scale, tuple(options.only), generator,
     )  # fmt: skip
-    found.parts = runner.measure_parts(plan)
+    # What the README shows comes first.
     found.ceilings = runner.measure_ceilings(plan)
+    for store in STORES:
+        found.parts += runner.measure_parts(plan, store)
+        found.seconds = time.monotonic() - begun
+        keep(found)
     found.curves = runner.measure_curves(plan)
     found.seconds = time.monotonic() - begun
+    keep(found)
     return found
 
 
@@ -131,9 +142,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = results.load(raw)
     else:
         words = shlex.join(typed)
-        found = measure(options, f"make bench ARGS={shlex.quote(words)}" if words else "make bench")
-        raw = target / RAW / f"{found.date[:16].replace(':', '')}.json"
-        results.save(found, raw)
+        begun = datetime.now(UTC)
+        raw = target / RAW / f"{begun:%Y-%m-%dT%H%M}.json"
+        command = f"make bench ARGS={shlex.quote(words)}" if words else "make bench"
+        found = measure(options, command, begun, lambda so_far: results.save(so_far, raw))
     write(found, raw, target, readme=options.readme)
     for failure in found.errors():
         print(f"FAILED: {failure}", file=sys.stderr)

@@ -51,11 +51,10 @@ def known_names() -> list[str]:
     return [part.name for part in (*WORKLOADS, *CEILINGS, *GROWTH)]
 
 
-def measure_parts(plan: Plan) -> list[Part]:
-    """Every selected workload over every store it has a count for."""
+def measure_parts(plan: Plan, store: str) -> list[Part]:
+    """Every selected workload that has a count for this store."""
     return [
         measure_part(plan, workload, store, plan.sides, stores_of(plan, store))
-        for store in ("MEMORY", "FILE")
         for workload in WORKLOADS
         if store in workload.counts and plan.selects(workload.name) and (workload.load != STAN_BENCH or plan.generator)
     ]

@@ -14,7 +14,7 @@ from bench.suite import processes
 from bench.suite.figures import CPU, PEAK, Figures
 from tests.support.servers import ServerProcess
 
-MEMORY, FILE = "MEMORY", "FILE"
+MEMORY, FILE = STORES = ("MEMORY", "FILE")
 UNLIMITED = ("-mm", "0", "-mb", "0", "-mc", "0", "-msu", "0")
 START_SECONDS_MAX = 120.0
 

@@ -52,7 +52,7 @@ class Workload:
     """Something to measure.
 
     Attributes:
-        name: what `--only` takes a part of.
+        name: what `--only` selects it by.
         counts: messages by store; of those without a count it is not measured.
         limit_s: of one round on one server.
     """
