@@ -9,8 +9,8 @@ cdef class Context:
     cdef readonly object options
     cdef readonly object capabilities
     cdef readonly object clock
-    cdef object monotonic_ns
-    cdef object system_ns
+    cdef object _read_monotonic
+    cdef object _read_wall
     cdef readonly object info
     cdef readonly object subjects
     cdef readonly long long now_ns

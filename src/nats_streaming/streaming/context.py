@@ -70,8 +70,8 @@ class Context:
         self.options = options
         self.capabilities = capabilities
         self.clock = clock
-        self.monotonic_ns = clock.monotonic_ns
-        self.system_ns = clock.wall_ns
+        self._read_monotonic = clock.monotonic_ns
+        self._read_wall = clock.wall_ns
         self.info = info
         self.subjects = Subjects(info)
         self.now_ns = clock.monotonic_ns()
@@ -119,8 +119,8 @@ class Context:
 
     def read_clock(self) -> None:
         """Once per chunk or timer run; everything in between happens at this time."""
-        self.now_ns = self.monotonic_ns()
-        self.wall_ns = self.system_ns()
+        self.now_ns = self._read_monotonic()
+        self.wall_ns = self._read_wall()
         self.inlet.now_ns = self.delivery.now_ns = self.now_ns
         self.inlet.wall_ns = self.wall_ns
 
