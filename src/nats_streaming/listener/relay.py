@@ -7,8 +7,10 @@ import json
 import logging
 from typing import TYPE_CHECKING, cast
 
+from nats_streaming.errors import ProtocolError
 from nats_streaming.listener.interest import ClientSubscription
 from nats_streaming.listener.receiver import Receiver
+from nats_streaming.nats.handshake import ServerInfo, parse_info
 from nats_streaming.protocol.client_frames import ClientControl, ClientReader, FrameScanner
 from nats_streaming.protocol.frame_router import Outlet
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 _HIGH_BYTES = 4 << 20  # of what waits for one side; then the other is not read
 _LOW_BYTES = 1 << 20
+_EARLY_LINES_MAX = 1000  # that a client sends before it is known
+_EARLY_LINE_BYTES_MAX = 4096
 _PATIENCE_S = 0.05  # for a client that does not read what we send, while all others wait
 _log = logging.getLogger("nats_streaming.nats_server")
 
@@ -41,6 +45,9 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
         self._transport: asyncio.Transport | None = None
         self._data = bytearray()
         self._is_full = False
+        self._is_plain = False
+        self._is_accepted = False
+        self._early_lines: list[bytes] = []
         self._connecting: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
 
@@ -56,6 +63,7 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
     async def _connect(self, transport: asyncio.Transport) -> None:
         """Reach the nats-server, as that client."""
         host, port = self._listener.backend
+        self.server.preamble = proxy_line(transport)
         try:
             await asyncio.get_running_loop().create_connection(lambda: self.server, host, port)
         except OSError as error:
@@ -65,16 +73,40 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
             return
         if transport.is_closing():
             self.server.close()
-            return
-        self.server.begin(proxy_line(transport))
+
+    def on_introduced(self, info: ServerInfo) -> None:
+        """The nats-server has said who it is, which a client waits for; so its stream is read from now on only."""
+        if info.tls_required or info.tls_available:
+            self._reader.blind = self.server.is_blind = True
+        elif not info.auth_required:
+            self.on_accepted()
+        self._receiver.room()
+        if self._receiver.received(0):
+            self._parse()
         self.set_reading()
+
+    def on_accepted(self) -> None:
+        """The nats-server knows the client: what that has subscribed to counts."""
+        self._is_accepted = True
+        self._reader.takes = self._is_plain
+        for line in self._early_lines:
+            self.on_line(line)
+        self._early_lines.clear()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._receiver.room()
 
     def buffer_updated(self, nbytes: int) -> None:
+        if self._receiver.received(nbytes):
+            self._parse()
+
+    def _parse(self) -> None:
+        """Handle what was received."""
         receiver, reader = self._receiver, self._reader
-        if not receiver.received(nbytes):
+        if not self.server.is_introduced:
+            # It did not wait for INFO, and some loops read once before they heed a pause.
+            receiver.keep(0, 0)
+            self.set_reading()
             return
         self._data = receiver.data
         before = reader.taken
@@ -110,9 +142,9 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
     def set_reading(self) -> None:
         """Read unless what waits for the nats-server is much, or the engine wants no more."""
         transport = self._transport
-        if transport is None or transport.is_closing() or not self.server.is_open:
+        if transport is None or transport.is_closing():
             return
-        if self._is_full or (self.is_streaming and self._listener.is_paused):
+        if not self.server.is_introduced or self._is_full or (self.is_streaming and self._listener.is_paused):
             transport.pause_reading()
         else:
             transport.resume_reading()
@@ -166,6 +198,12 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
         self.server.write(bytes(self._data[start:stop]))
 
     def on_line(self, line: bytes) -> None:
+        if not self._is_accepted:
+            self._early_lines.append(line)
+            if len(self._early_lines) > _EARLY_LINES_MAX or len(line) > _EARLY_LINE_BYTES_MAX:
+                self._early_lines.clear()
+                self._reader.blind = True
+            return
         words = line.split()
         operation = words[0].upper()
         interest = self._listener.interest
@@ -176,7 +214,8 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
             if len(limit) < 19 and limit.removeprefix(b"-").isdigit():
                 interest.limit(self, words[1], int(limit))
         elif operation == b"CONNECT":
-            self._reader.takes = not is_verbose(line)
+            self._is_plain = not is_verbose(line)
+            self._reader.takes = self._is_plain
 
     def end_subscription(self, sid: bytes) -> None:
         self.server.write(b"UNSUB %b\r\n" % sid)
@@ -186,21 +225,19 @@ class Backend(asyncio.BufferedProtocol):
     """The nats-server's side of a relay."""
 
     def __init__(self, client: Relay, listener: ClientListener) -> None:
-        self.is_open = False
+        self.is_introduced = False
+        self.preamble = b""
+        self.is_blind = listener.is_blind
         self._client = client
         self._scanner = FrameScanner()
+        self._waits_for_pong = False
         self._receiver = Receiver(listener.buffer)
-        self._is_blind = listener.is_blind
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(_HIGH_BYTES, _LOW_BYTES)
-
-    def begin(self, preamble: bytes) -> None:
-        """Introduce the client."""
-        self.is_open = True
-        self.write(preamble)
+        self._transport.write(self.preamble)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._receiver.room()
@@ -209,17 +246,37 @@ class Backend(asyncio.BufferedProtocol):
         receiver, scanner = self._receiver, self._scanner
         if not receiver.received(nbytes):
             return
-        end = receiver.stop if self._is_blind else scanner.whole(receiver.data, receiver.stop)
+        end = receiver.stop if self.is_blind else scanner.whole(receiver.data, receiver.stop)
         if end:
-            self._client.write(bytes(receiver.data[:end]))
+            frames = bytes(receiver.data[:end])
+            self._client.write(frames)
+            if not self.is_introduced:
+                self._read_info(frames)
+            elif self._waits_for_pong and scanner.pongs:
+                # NATS answers a PING of those only whom it knows.
+                self._waits_for_pong = False
+                self._client.on_accepted()
         if scanner.lost:
             _log.error("the embedded nats-server sent something else than NATS frames: the client is disconnected")
             self._client.abort()
             return
         receiver.keep(end, scanner.wanted)
 
+    def _read_info(self, frames: bytes) -> None:
+        operation, _, rest = frames.partition(b"\n")[0].partition(b" ")
+        if operation.upper() != b"INFO":
+            return  # it refuses the client, and says why
+        try:
+            info = parse_info(rest)
+        except ProtocolError as error:
+            _log.error("the embedded nats-server does not introduce itself: %s", error)
+            self._client.abort()
+            return
+        self.is_introduced = True
+        self._waits_for_pong = info.auth_required
+        self._client.on_introduced(info)
+
     def connection_lost(self, exc: Exception | None) -> None:
-        self.is_open = False
         self._client.close()
 
     def pause_writing(self) -> None:

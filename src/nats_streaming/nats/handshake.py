@@ -104,6 +104,7 @@ class ServerInfo:
     headers: bool = False
     tls_required: bool = False
     tls_available: bool = False
+    auth_required: bool = False
     nonce: str | None = None
     client_id: int = 0
     lame_duck: bool = False
@@ -132,6 +133,7 @@ def parse_info(payload: bytes) -> ServerInfo:
         headers=values.get("headers") is True,
         tls_required=values.get("tls_required") is True,
         tls_available=values.get("tls_available") is True,
+        auth_required=values.get("auth_required") is True,
         nonce=_text(values, "nonce") or None,
         client_id=_integer(values, "client_id"),
         lame_duck=values.get("ldm") is True,

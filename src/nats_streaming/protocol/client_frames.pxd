@@ -42,6 +42,7 @@ cdef class ClientReader:
 
 cdef class FrameScanner:
     cdef readonly Py_ssize_t wanted
+    cdef readonly Py_ssize_t pongs
     cdef readonly bint lost
 
     @cython.locals(view="const unsigned char *", position=Py_ssize_t, line=Py_ssize_t, at=Py_ssize_t,

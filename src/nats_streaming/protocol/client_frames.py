@@ -223,11 +223,13 @@ class FrameScanner:
 
     Attributes:
         wanted: size of the frame that has begun and is not whole, 0 if it is not known.
+        pongs: how many PONGs there were.
         lost: what came is not the protocol; the stream is of no use any more.
     """
 
     def __init__(self) -> None:
         self.wanted = 0
+        self.pongs = 0
         self.lost = False
 
     def whole(self, data: bytearray, stop: int) -> int:
@@ -262,6 +264,8 @@ class FrameScanner:
                     break
                 position = end
             else:
+                if line - position >= 4 and view[position] == 80 and view[position + 1] == 79:
+                    self.pongs += 1
                 position = line + 1
         return position
 

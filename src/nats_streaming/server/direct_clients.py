@@ -14,11 +14,16 @@ from nats_streaming.nats.binary import BINARY_VARIABLE
 from nats_streaming.server.settings.options import Options
 
 PLAIN_NATS_KEYS: Final = frozenset((
-    "connect_error_reports", "debug", "host", "http_base_path", "lame_duck_duration", "lame_duck_grace_period",
-    "listen", "max_closed_clients", "max_conn", "max_connections", "max_payload", "net", "ping_interval", "ping_max",
-    "port", "reconnect_error_reports", "server_metadata", "server_name", "server_tags",
+    "authorization", "connect_error_reports", "debug", "host", "http_base_path", "lame_duck_duration",
+    "lame_duck_grace_period", "listen", "max_closed_clients", "max_conn", "max_connections", "max_payload", "net",
+    "ping_interval", "ping_max", "port", "reconnect_error_reports", "server_metadata", "server_name", "server_tags",
 ))  # fmt: skip
 """Keys of the NATS part that change nothing of who gets which message."""
+
+_ONE_USER: Final = frozenset(
+    f"authorization.{key}" for key in ("pass", "password", "timeout", "token", "user", "username")
+)
+"""Of `authorization` what makes no difference between clients: those who are let in may do everything."""
 
 
 def why_not_direct(options: Options) -> str:
@@ -34,18 +39,23 @@ def why_not_direct(options: Options) -> str:
         return "nats-server lists the ports"
     if options.ft_group or options.partitioning:
         return "other servers share the subjects"
-    if nats.user or nats.password or nats.token:
-        return "NATS asks clients who they are"
     if nats.trace or nats.trace_verbose:
         return "the NATS protocol is traced"
     if nats.child_arguments:
         return f"NATS has the argument {nats.child_arguments[0]}"
-    others = sorted(nats.config_keys - PLAIN_NATS_KEYS - ({"trace"} if not nats.trace else set()))
-    if others:
-        return f"the NATS configuration has {others[0]}"
+    for key in sorted(nats.config_keys):
+        if not _is_plain(key):
+            return f"the NATS configuration has {key}"
     if (nats.binary or os.environ.get(BINARY_VARIABLE)) and not _knows_proxies(nats.binary):
         return "this nats-server is older than 2.12 and knows no PROXY protocol"
     return ""
+
+
+def _is_plain(key: str) -> bool:
+    section, is_inner, _ = key.partition(".")
+    if section == "authorization" and is_inner:
+        return key in _ONE_USER
+    return section in PLAIN_NATS_KEYS or key == "trace"  # which is false, then
 
 
 def _knows_proxies(binary: str) -> bool:

@@ -81,9 +81,9 @@ def test_an_authenticator_signs_the_nonce() -> None:
 def test_info_of_a_server() -> None:
     text = (
         b'{"server_id":"S","server_name":"N","version":"2.11.1","headers":true,"max_payload":99,"tls_required":true,'
-        b'"nonce":"x","client_id":7,"ldm":true,"connect_urls":["a:1",5,"b:2"],"unknown":{}}'
+        b'"auth_required":true,"nonce":"x","client_id":7,"ldm":true,"connect_urls":["a:1",5,"b:2"],"unknown":{}}'
     )
-    assert parse_info(text) == ServerInfo(99, "S", "N", "2.11.1", True, True, False, "x", 7, True, ["a:1", "b:2"])
+    assert parse_info(text) == ServerInfo(99, "S", "N", "2.11.1", True, True, False, True, "x", 7, True, ["a:1", "b:2"])
 
 
 def test_info_with_fields_of_a_wrong_type() -> None:

@@ -7,6 +7,7 @@ Source: operations specification, sections 1.4 and 2.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from nats_streaming.errors import ConfigError
@@ -91,7 +92,7 @@ def set_nats_text(loaded: LoadedConfig, options: Options) -> list[str]:
     _note_unknown(unknown, loaded.findings)
     written = nats_server_config(settings, options.nats)
     options.nats.config_text = written.text
-    options.nats.config_keys = frozenset(name.lower() for name in settings)
+    options.nats.config_keys = frozenset(_key_names(settings))
     options.nats.config_places = tuple(map(str, written.places))
     return loaded.findings.warnings
 
@@ -127,6 +128,13 @@ def reread_nats_text(options: Options) -> Reread:
         getattr(options.nats if name in options.nats.flagged else fresh.nats, name) for name in ("host", "port")
     )
     return Reread(warnings, host, port)
+
+
+def _key_names(settings: Settings) -> Iterator[str]:
+    for name, setting in settings.items():
+        yield name.lower()
+        if isinstance(setting.value, dict):
+            yield from (f"{name}.{inner}".lower() for inner in setting.value)
 
 
 def _unknown(settings: Settings) -> Settings:

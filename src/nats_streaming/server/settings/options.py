@@ -49,7 +49,7 @@ class NatsOptions:
         config_text: the NATS part of the operator's configuration, includes and variables resolved.
         config_name: path of the file that text comes from; "" without one.
         config_places: for each line of that text where it stands in the operator's files.
-        config_keys: top-level keys of that text, small letters.
+        config_keys: keys of that text, and of its maps as `map.key`; small letters.
         flagged: attributes of this class that flags have set: these go before the file's.
     """
 
