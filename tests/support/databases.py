@@ -274,7 +274,23 @@ class MariaDbServer(DatabaseServer):
         return f"nss:p@ss/w:rd@tcp(127.0.0.1:{self.port})/{database}?readTimeout=30s&writeTimeout=30s"
 
 
-SERVERS: dict[str, type[DatabaseServer]] = {"postgres": PostgresServer, "mysql": MariaDbServer}
+class MySqlServer(MariaDbServer):
+    """MySQL itself, which Debian's stable releases do not have: the program that `TEST_MYSQLD` names."""
+
+    def _initialize(self) -> None:
+        self._prepare([os.environ["TEST_MYSQLD"], "--no-defaults", "--initialize-insecure", f"--datadir={self.data}"])
+
+    def _command(self) -> list[str]:
+        _, *options = super()._command()
+        if self.tls is None:
+            options.append("--tls-version=")  # else it makes certificates for itself
+        return [os.environ["TEST_MYSQLD"], *options, "--mysqlx=OFF", "--disable-log-bin", "--secure-file-priv="]
+
+
+SERVERS: dict[str, type[DatabaseServer]] = {
+    "postgres": PostgresServer,
+    "mysql": MySqlServer if os.environ.get("TEST_MYSQLD") else MariaDbServer,
+}
 
 
 def memory_directory() -> str | None:
