@@ -9,6 +9,7 @@ Source: stores specification, section 4.1.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -26,7 +27,6 @@ from sqlalchemy import (
     false,
     text,
 )
-from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -35,14 +35,25 @@ NAME_BYTES_MAX: Final = 1024
 """Length of Clients.id, Channels.name and ServerInfo.id."""
 
 
-def _unsigned() -> Any:
-    return BigInteger().with_variant(mysql.BIGINT(unsigned=True), "mysql", "mariadb")
+class _Types:
+    """Types of columns; MySQL, whose module takes long to load, has some of its own.
 
+    Attributes:
+        unsigned: a sequence or another number that counts.
+        content: a message.
+    """
 
-def _name(charset: str) -> Any:
-    """Compared byte by byte: PostgreSQL and SQLite do, MySQL must be told."""
-    exact = mysql.VARCHAR(NAME_BYTES_MAX, charset=charset, collation=f"{charset}_bin")
-    return String(NAME_BYTES_MAX).with_variant(exact, "mysql", "mariadb")
+    def __init__(self, *, mysql: bool) -> None:
+        own: Any = importlib.import_module("sqlalchemy.dialects.mysql") if mysql else None
+        self._mysql = own
+        self.unsigned: Any = own.BIGINT(unsigned=True) if mysql else BigInteger()
+        self.content: Any = own.LONGBLOB() if mysql else LargeBinary()
+
+    def name(self, charset: str) -> Any:
+        """Compared byte by byte: PostgreSQL and SQLite do, MySQL must be told."""
+        if self._mysql is None:
+            return String(NAME_BYTES_MAX)
+        return self._mysql.VARCHAR(NAME_BYTES_MAX, charset=charset, collation=f"{charset}_bin")
 
 
 class Tables:
@@ -55,12 +66,12 @@ class Tables:
         has_totals: whether the database has that one; to be set by whoever has looked.
     """
 
-    def __init__(self, *, lower_case: bool, time_index: bool, key_names: bool = True) -> None:
+    def __init__(self, *, lower_case: bool, time_index: bool, mysql: bool = False) -> None:
         """
         Args:
             lower_case: the original's scripts do not quote names, which PostgreSQL turns to lower case.
             time_index: create the original's index on timestamps. We do not use it, the Go server does.
-            key_names: name the primary keys as the original does; MySQL warns that it ignores such names.
+            mysql: of MySQL or MariaDB, which has types of its own and names no primary key.
         """
         self.metadata = MetaData()
         self.has_totals = False
@@ -70,8 +81,9 @@ class Tables:
 
         def key(name: str, *columns: str) -> PrimaryKeyConstraint:
             name = name.lower() if lower_case else name
-            return PrimaryKeyConstraint(*columns, name=name if key_names else None)
+            return PrimaryKeyConstraint(*columns, name=None if mysql else name)
 
+        types = _Types(mysql=mysql)
         zero = text("0")
         self.server = table(
             "ServerInfo",
@@ -83,15 +95,15 @@ class Tables:
         self.clients = table(
             "Clients",
             # A client ID is ASCII; so the whole of it fits into a key of InnoDB.
-            Column("id", _name("ascii"), primary_key=True),
+            Column("id", types.name("ascii"), primary_key=True),
             Column("hbinbox", Text),
             Column("proto", LargeBinary),
         )
         self.channels = table(
             "Channels",
             Column("id", Integer, primary_key=True, autoincrement=False),
-            Column("name", _name("utf8mb4"), nullable=False),
-            Column("maxseq", _unsigned(), server_default=zero),
+            Column("name", types.name("utf8mb4"), nullable=False),
+            Column("maxseq", types.unsigned, server_default=zero),
             Column("maxmsgs", Integer, server_default=zero),
             Column("maxbytes", BigInteger, server_default=zero),
             Column("maxage", BigInteger, server_default=zero),
@@ -101,10 +113,10 @@ class Tables:
         self.messages = table(
             "Messages",
             Column("id", Integer, nullable=False),
-            Column("seq", _unsigned(), nullable=False),
+            Column("seq", types.unsigned, nullable=False),
             Column("timestamp", BigInteger),
             Column("size", Integer),
-            Column("data", LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")),
+            Column("data", types.content),
             key("PK_MsgKey", "id", "seq"),
         )
         if time_index:
@@ -113,18 +125,18 @@ class Tables:
         self.subscriptions = table(
             "Subscriptions",
             Column("id", Integer, nullable=False),
-            Column("subid", _unsigned(), nullable=False),
-            Column("lastsent", _unsigned(), server_default=zero),
+            Column("subid", types.unsigned, nullable=False),
+            Column("lastsent", types.unsigned, server_default=zero),
             Column("proto", LargeBinary),
             Column("deleted", Boolean, server_default=false()),
             key("PK_SubKey", "id", "subid"),
         )
         self.pending = table(
             "SubsPending",
-            Column("subid", _unsigned(), nullable=False),
-            Column("row", _unsigned(), nullable=False),
-            Column("seq", _unsigned(), server_default=zero),
-            Column("lastsent", _unsigned(), server_default=zero),
+            Column("subid", types.unsigned, nullable=False),
+            Column("row", types.unsigned, nullable=False),
+            Column("seq", types.unsigned, server_default=zero),
+            Column("lastsent", types.unsigned, server_default=zero),
             Column("pending", LargeBinary),
             Column("acks", LargeBinary),
             key("PK_MsgPendingKey", "subid", "row"),
@@ -134,13 +146,13 @@ class Tables:
         self.lock = table(
             "StoreLock",
             Column("id", String(30)),
-            Column("tick", _unsigned(), server_default=zero),
+            Column("tick", types.unsigned, server_default=zero),
         )
         self.totals = table(
             "MessageTotals",
             Column("id", Integer, nullable=False),
-            Column("first", _unsigned(), nullable=False),
-            Column("last", _unsigned(), nullable=False),
+            Column("first", types.unsigned, nullable=False),
+            Column("last", types.unsigned, nullable=False),
             Column("messages", BigInteger, nullable=False),
             Column("size", BigInteger, nullable=False),
             # Of the last one. A Go server may have begun a channel anew: then its row has another time, or is gone.

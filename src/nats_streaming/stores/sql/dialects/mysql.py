@@ -38,7 +38,7 @@ class MySqlDialect(Dialect):
     begin = "START TRANSACTION"
 
     def make_tables(self) -> Tables:
-        return Tables(lower_case=False, time_index=True, key_names=False)
+        return Tables(lower_case=False, time_index=True, mysql=True)
 
     async def connect(self) -> Any:
         source = self.source
