@@ -157,7 +157,7 @@ class Tables:
             Column("size", BigInteger, nullable=False),
             # Of the last one. A Go server may have begun a channel anew: then its row has another time, or is gone.
             Column("timestamp", BigInteger, nullable=False),
-            PrimaryKeyConstraint("id", "first", name="PK_TotalsKey".lower() if lower_case else "PK_TotalsKey"),
+            key("PK_TotalsKey", "id", "first"),
         )
 
     def needed(self) -> list[Table]:
