@@ -24,7 +24,7 @@ from nats_streaming.errors import ConfigError, StoreError
 from nats_streaming.stores.api import Capabilities
 from nats_streaming.stores.batch import Messages, Record
 from nats_streaming.stores.segment import Segment
-from nats_streaming.stores.sql.database import Database, SqlError
+from nats_streaming.stores.sql.database import Database, SqlError, describe
 from nats_streaming.stores.sql.dialects.base import MessageRow, make_dialect
 from nats_streaming.stores.sql.ledger import Ledger
 from nats_streaming.stores.sql.lock import StoreLock
@@ -44,6 +44,7 @@ ATTEMPTS: Final = 3
 """Of one commit, as long as the database can be reached: after a restart of it the first finds a dead connection."""
 
 _PURGE_RETRY_S = 1.0
+_TAILS_S = 3.0  # at the end; an operator waits for it
 
 
 class SqlStore:
@@ -96,7 +97,17 @@ class SqlStore:
         return await self._lock.try_lock()
 
     async def recover(self) -> StoreState | None:
+        if self._lock.asks_database:
+            # Somebody may have created a table while this server stood by.
+            self._prepared = False
         await self._prepare()
+        tables = self._dialect.tables
+        if not tables.has_totals:
+            _log.warning(
+                "sql: %s has no table %s, so a start counts all messages; nats-streaming-server --sql_init creates it",
+                self._dialect.source.place(),
+                tables.totals.name,
+            )
         async with self._database.transaction() as connection:
             await self._lock.check(connection)
             recovered = await recover(connection, self._statements, self._pending_writer, self._ledger)
@@ -121,12 +132,6 @@ class SqlStore:
             raise StoreError(
                 f"sql: {self._dialect.source.place()} has no table {', '.join(missing)}: create them with"
                 " nats-streaming-server --sql_init and the same options"
-            )
-        if not tables.has_totals:
-            _log.warning(
-                "sql: %s has no table %s, so a start counts all messages; nats-streaming-server --sql_init creates it",
-                self._dialect.source.place(),
-                tables.totals.name,
             )
         self._prepared = True
 
@@ -222,20 +227,24 @@ class SqlStore:
         if self._purging is not None:
             # What is left is marked, and goes at the next start.
             await asyncio.wait({self._purging})
+        if self._recovered and not (self._abandoned or self._database.failure):
+            await self._count_tails()
         try:
-            if self._recovered and not self._abandoned:
-                await self._count_tails()
             await self._lock.release()
         except StoreError as error:
             _log.error("Closing the SQL store: %s", error)
         await self._database.close()
 
     async def _count_tails(self) -> None:
-        plan = self._planner.count_tails()
-        if plan.totals and self._dialect.tables.has_totals:
-            async with self._database.transaction() as connection:
+        """Spare the next start the counting; what is not told here it counts."""
+        if not self._dialect.tables.has_totals:
+            return
+        try:
+            async with asyncio.timeout(_TAILS_S), self._database.transaction() as connection:
                 await self._lock.check(connection)
-                await self._statements.execute(connection, plan)
+                await self._statements.execute(connection, self._planner.count_tails())
+        except (StoreError, TimeoutError) as error:
+            _log.warning("sql: totals are not written, the next start counts the newest messages: %s", describe(error))
 
     def abandon(self) -> None:
         """Write nothing more; another server may be the one now. `close` is still due."""
