@@ -2,33 +2,38 @@
 
     python bench/sql_store.py [--rounds 3] [--messages 20000] [--drivers postgres,mysql,sqlite]
 
-The database servers run with their own defaults, syncs included, in a temporary directory. Over a database
-with `--stored` messages in one channel: the time from the start of the process until clients are served, and of that
-the time that the server's log gives to recovery.
+The database servers run with their own defaults, syncs included, in a temporary directory. Starts are those over a
+database with `--stored` messages in one and in a hundred channels, the server before having been killed: the time from
+the start of the process until a client's first connect is answered, and of that the time that the server's log gives
+to recovery. "uncounted" are starts that find no totals of ours, as the first one behind a Go server.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import re
 import shutil
+import sqlite3
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.loadgen import Client
 from bench.suite import page
-from bench.suite.figures import Figures, spread
+from bench.suite.figures import Figures, ratios, spread
 from bench.suite.runner import Plan, measure_part
 from bench.suite.servers import Server, Side, serving
 from bench.suite.toolchain import GO_SERVER, go_binary
 from bench.suite.workloads import SIZE, WORKLOADS
 from nats_streaming.protocol.control_messages import ServerInfo
-from nats_streaming.stores.batch import ChannelCreated, ServerPut
+from nats_streaming.stores.batch import ServerPut
 from nats_streaming.stores.sql.create import create_tables
 from nats_streaming.stores.sql.store import SqlStore
 from nats_streaming.testing.store_suite import make_run
@@ -67,38 +72,50 @@ class Place:
     def arguments(self, source: str) -> list[str]:
         return ["-st", "SQL", "-sql_driver", self.driver, "-sql_source", source]
 
+    def forget_totals(self, source: str) -> None:
+        """Empty our table beside the Go server's."""
+        if self.server is not None:
+            self.server.execute("DELETE FROM MessageTotals", source.rsplit("/", 1)[1].split("?")[0])
+            return
+        with contextlib.closing(sqlite3.connect(source)) as connection, connection:
+            connection.execute("DELETE FROM MessageTotals")
+
     def close(self) -> None:
         if self.server is not None:
             self.server.close()
 
 
-async def fill(driver: str, source: str, count: int, size: int) -> None:
-    """Store so many messages in one channel, by the store itself."""
+async def fill(driver: str, source: str, count: int, channels: int) -> None:
+    """Store so many messages, by the store itself."""
     store = SqlStore({"driver": driver, "source": source})
     await store.recover()
     subjects = (f"_STAN.{name}.test-cluster".encode() for name in NAMES)
-    store.stage([ServerPut(ServerInfo(b"test-cluster", *subjects)), ChannelCreated(b"bench")])
-    for first in range(1, count + 1, 5000):
-        store.stage([make_run(b"bench", first, [b"x" * size] * min(5000, count + 1 - first))])
-        await store.commit()
+    store.stage([ServerPut(ServerInfo(b"test-cluster", *subjects))])
+    portion = min(5000, count // channels)
+    for first in range(1, count // channels + 1, portion):
+        for number in range(channels):
+            store.stage([make_run(b"bench.%d" % number, first, [b"x" * SIZE] * portion)])
+            await store.commit()
     await store.close()
 
 
-def recovery_seconds(side: Side, arguments: list[str], directory: Path) -> Figures:
-    """Seconds from the process's start until it serves, and of them those between its log lines about recovery."""
+def measure_start(side: Side, arguments: list[str], directory: Path) -> Figures:
+    begun = time.perf_counter()
     with serving(Server(side, arguments, directory)) as server:
+        # A new one each time: the server remembers those of earlier rounds.
+        Client(server.port, b"first-%d" % time.monotonic_ns()).link.close()
+        connected = time.perf_counter() - begun
         log = server.log()
-        return {
-            "start s": server.start_seconds,
-            "recovery s": logged_at(log, "Recovered ") - logged_at(log, RECOVERING),
-        }
+        recovery = logged_at(log, "Recovered ") - logged_at(log, RECOVERING)
+        return {"first connect, ms": connected * 1000, "recovery by the log, ms": recovery * 1000}
 
 
 def logged_at(log: str, words: str) -> float:
     """When a line was logged, in seconds of the day."""
-    found = re.search(r" (\d+):(\d+):(\d+\.\d+) \[INF\] STREAM: " + words, log)
+    # The Go server may say that it recovers twice; the first time is before it has connected to the database.
+    found = re.findall(r" (\d+):(\d+):(\d+\.\d+) \[INF\] STREAM: " + words, log)
     assert found, f"no line {words!r}"
-    hours, minutes, seconds = found.groups()
+    hours, minutes, seconds = found[-1]
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
@@ -118,14 +135,17 @@ def main() -> None:
         place = Place(driver, directory)
         try:
             # The Go server has no SQLite.
-            compare(place, [ours] if driver == "sqlite" else [ours, theirs], options)
+            sides = [ours] if driver == "sqlite" else [ours, theirs]
+            print(f"\n{driver}, {SIZE}-byte messages, {options.rounds} rounds; load average {os.getloadavg()[0]:.1f}\n")
+            compare_work(place, sides, options)
+            if options.only in "recovery":
+                compare_starts(place, sides, options)
         finally:
             place.close()
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def compare(place: Place, sides: list[Side], options: argparse.Namespace) -> None:
-    print(f"\n{place.driver}, {SIZE}-byte messages, {options.rounds} rounds\n")
+def compare_work(place: Place, sides: list[Side], options: argparse.Namespace) -> None:
     directory = Path(place.directory)
     plan = Plan(sides, directory, options.rounds, 1.0)
     parts = []
@@ -139,18 +159,36 @@ def compare(place: Place, sides: list[Side], options: argparse.Namespace) -> Non
                 )
             )  # fmt: skip
     print(f"\n{page.side_by_side(parts)}")
-    if options.only in "recovery":
+
+
+def compare_starts(place: Place, sides: list[Side], options: argparse.Namespace) -> None:
+    directory = Path(place.directory)
+    rows: list[list[str]] = []
+    for channels in (1, 100):
         source = place.new()
-        asyncio.run(fill(place.driver, source, options.stored, SIZE))
+        asyncio.run(fill(place.driver, source, options.stored, channels))
         arguments = place.arguments(source)
         # The first read after a load is slower, whoever makes it.
-        recovery_seconds(sides[0], arguments, directory)
-        rounds = [[recovery_seconds(side, arguments, directory) for side in sides] for _ in range(options.rounds)]
-        rows = [
-            [figure, *(spread([row[index][figure] for row in rounds]).text(2) for index in range(len(sides)))]
-            for figure in rounds[0][0]
-        ]
-        print(page.table([f"{options.stored:,} messages stored", *(side.name for side in sides)], rows, left=1))
+        measure_start(sides[0], arguments, directory)
+        for kind in ("", ", uncounted"):
+            rounds: list[list[Figures]] = []
+            for number in range(options.rounds):
+                found: dict[str, Figures] = {}
+                # Who goes first alternates: the machine's speed drifts.
+                for side in sides if number % 2 == 0 else sides[::-1]:
+                    if kind:
+                        place.forget_totals(source)
+                    found[side.name] = measure_start(side, arguments, directory)
+                rounds.append([found[side.name] for side in sides])
+            title = f"{options.stored:,} messages in {channels} channel{'s' if channels > 1 else ''}{kind}"
+            rows += [start_row(f"{title}: {figure}", figure, rounds) for figure in rounds[0][0]]
+    print(f"\n{page.table(['start', *(side.name for side in sides), 'ratio'], rows, left=1)}", flush=True)
+
+
+def start_row(title: str, figure: str, rounds: list[list[Figures]]) -> list[str]:
+    columns = [[row[index][figure] for row in rounds] for index in range(len(rounds[0]))]
+    ratio = f"{ratios(columns[0], columns[1]).median:.2f}" if len(columns) == 2 else ""
+    return [title, *(spread(column).text(0) for column in columns), ratio]
 
 
 if __name__ == "__main__":
