@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 
 _ACK = b"MSG _STAN.acks."  # heartbeats come too, and are not to be counted
 _DELIVERY = b"MSG _INBOX.msgs."
+_REPLY_SID = 9999  # of the one request that may wait for its reply
 _CONNECT = b'CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":true}\r\n'
 
 
@@ -54,7 +55,9 @@ class Link:
     def request(self, subject: bytes, payload: bytes) -> bytes:
         """Send one request and wait for its reply's payload."""
         inbox = b"_INBOX.bench.%d.%d" % (id(self), len(subject))
-        self.socket.sendall(b"SUB %s 9999\r\nPUB %s %s %d\r\n%s\r\n" % (inbox, subject, inbox, len(payload), payload))
+        self.socket.sendall(
+            b"SUB %s %d\r\nPUB %s %s %d\r\n%s\r\n" % (inbox, _REPLY_SID, subject, inbox, len(payload), payload)
+        )
         while True:
             line, _, rest = self.buffer.partition(b"\r\n")
             if rest or b"\r\n" in self.buffer:
@@ -63,7 +66,7 @@ class Link:
                     while len(rest) < size + 2:
                         rest += self.socket.recv(65536)
                     self.buffer = rest[size + 2 :]
-                    self.socket.sendall(b"UNSUB 9999\r\n")
+                    self.socket.sendall(b"UNSUB %d\r\n" % _REPLY_SID)
                     return rest[:size]
                 self.buffer = rest
                 continue
@@ -114,6 +117,8 @@ class Client:
         self, channel: bytes, max_in_flight: int, start_first: bool = True, *, sid: int = 2, queue: bytes = b""
     ) -> bytes:
         """Subscribe; returns the ack inbox. The first subscription of a client has the sid 2."""
+        if sid == _REPLY_SID:
+            raise ValueError(f"the subscription ID {sid} is that of replies")
         inbox = self.messages_inbox if sid == 2 else b"%b.%d" % (self.messages_inbox, sid)
         self.link.socket.sendall(b"SUB %s %d\r\n" % (inbox, sid))
         request = (

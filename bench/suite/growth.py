@@ -19,6 +19,7 @@ from bench.suite.workloads import BLOCK, CHANNEL, IN_FLIGHT, SIZE, WINDOW, conne
 SMALL = 16  # bytes of the messages that are stored in great number
 FILL_WINDOW = 8 * WINDOW
 SLOW_FROM = 1_000_000
+FIRST_SID = 100_000  # above those that `bench.loadgen` uses itself
 
 STORED, CHANNELS, SUBSCRIPTIONS = "messages stored", "channels", "subscriptions"
 
@@ -109,7 +110,8 @@ def channels(*, round_robin: bool) -> Measure:
 def subscribe(client: Client, channels: list[bytes], count: int, max_in_flight: int) -> dict[int, bytes]:
     """So many subscriptions of one client, round robin over the channels; their ack inboxes by subscription ID."""
     return {
-        sid: client.subscribe(channels[sid % len(channels)], max_in_flight, sid=sid) for sid in range(100, 100 + count)
+        sid: client.subscribe(channels[sid % len(channels)], max_in_flight, sid=sid)
+        for sid in range(FIRST_SID, FIRST_SID + count)
     }
 
 
