@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.startup import rss_bytes
+from bench.suite.processes import resident_bytes
 from nats_streaming.client import connect
 from tests.interop.prepare import prepare
 from tests.support.servers import ServerProcess, running_server
@@ -71,7 +71,7 @@ async def soak(url: str, count: int) -> None:
                 await message.ack()
                 taken += 1
                 if taken % (count // 20) == 0:
-                    print(f"  {taken:>10,} messages: {rss_bytes(os.getpid()) / 1e6:7.1f} MB", flush=True)
+                    print(f"  {taken:>10,} messages: {resident_bytes([os.getpid()]) / 1e6:7.1f} MB", flush=True)
                 if taken == count:
                     return
 

@@ -18,26 +18,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.loadgen import Acker, Client, Counter
+from bench.suite.processes import cpu_seconds, peak_bytes, tree
 from tests.support.servers import ServerProcess
-
-_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def peak_bytes(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def run_round(number: int, messages: int, with_delivery: bool, window: int) -> dict[str, float]:
@@ -52,8 +34,8 @@ def run_round(number: int, messages: int, with_delivery: bool, window: int) -> d
         frames = publisher.publish_frames(b"bench", messages, 128)
         publisher.link.socket.sendall(b"SUB _STAN.acks.pub 3\r\n")
         counter = Counter(publisher.link, messages)
-        nats = children(server.pid)
-        before, nats_before, start = cpu_seconds(server.pid), sum(map(cpu_seconds, nats)), time.monotonic()
+        ours, *nats = tree(server.pid)
+        before, nats_before, start = cpu_seconds([ours]), cpu_seconds(nats), time.monotonic()
         publisher.link.socket.sendall(frames)
         counter.join(120)
         if acker is not None:
@@ -62,10 +44,10 @@ def run_round(number: int, messages: int, with_delivery: bool, window: int) -> d
         if counter.count != messages or (acker is not None and acker.count != messages):
             raise RuntimeError(f"round {number}: {counter.count} acks, {acker.count if acker else 0} deliveries")
         return {
-            "us_per_message": (cpu_seconds(server.pid) - before) / messages * 1e6,
-            "nats_us_per_message": (sum(map(cpu_seconds, nats)) - nats_before) / messages * 1e6,
+            "us_per_message": (cpu_seconds([ours]) - before) / messages * 1e6,
+            "nats_us_per_message": (cpu_seconds(nats) - nats_before) / messages * 1e6,
             "messages_per_second": messages / wall,
-            "peak_mb": peak_bytes(server.pid) / 1e6,
+            "peak_mb": peak_bytes([ours]) / 1e6,
         }
     finally:
         server.close()

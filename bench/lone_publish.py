@@ -20,8 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.cpu_per_message import children
 from bench.loadgen import Client
+from bench.suite.processes import tree
 from tests.support.servers import ServerProcess, executable
 
 _SIZE = 128
@@ -62,7 +62,7 @@ class Lone:
         return waits
 
     def round(self, count: int) -> None:
-        pids = [self.server.pid, *children(self.server.pid)]
+        pids = tree(self.server.pid)
         before = [cpu_ns(pid) for pid in pids]
         waits = self.publish(count)
         used = [(cpu_ns(pid) - was) / count / 1e3 for pid, was in zip(pids, before, strict=True)]

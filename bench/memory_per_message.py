@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.loadgen import Client, Counter
-from bench.startup import rss_bytes
+from bench.suite.processes import resident_bytes
 from tests.support.servers import ServerProcess
 
 _DATA_BYTES = 128
@@ -36,7 +36,7 @@ def main() -> None:
         counter = Counter(client.link, warm)
         client.link.socket.sendall(client.publish_frames(channel, warm, _DATA_BYTES))
         counter.join(60)
-        before = rss_bytes(server.pid)
+        before = resident_bytes([server.pid])
         total = warm + options.messages
         counter = Counter(client.link, options.messages)
         for first in range(warm, total, 50_000):
@@ -44,7 +44,7 @@ def main() -> None:
         counter.join(120)
         if counter.count != options.messages:
             raise RuntimeError(f"{counter.count} of {options.messages} acks")
-        grown = rss_bytes(server.pid) - before
+        grown = resident_bytes([server.pid]) - before
         encoded = sum(encoded_bytes(channel, sequence) for sequence in range(warm + 1, total + 1))
         print(
             f"{options.messages:,} messages: {grown / options.messages:.1f} bytes each, of which encoded"

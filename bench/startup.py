@@ -15,8 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.cpu_per_message import children
 from bench.loadgen import Client, field, varint
+from bench.suite.processes import resident_bytes, tree
 from tests.support.servers import ServerProcess, executable, free_port
 
 
@@ -48,13 +48,6 @@ def start_seconds() -> float:
         process.wait(10)
 
 
-def rss_bytes(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
 def idle_memory(subscriptions: int, channels: int) -> tuple[float, float]:
     """MB of the streaming process and of its nats-server with so many idle subscriptions."""
     server = ServerProcess("-mc", "0", "-msu", "0").start()
@@ -71,8 +64,8 @@ def idle_memory(subscriptions: int, channels: int) -> tuple[float, float]:
             if answer[:1] != b"\x12":
                 raise RuntimeError(f"subscription {index} refused: {answer!r}")
         client.link.socket.settimeout(5)
-        nats = children(server.pid)
-        return rss_bytes(server.pid) / 1e6, sum(map(rss_bytes, nats)) / 1e6
+        ours, *nats = tree(server.pid)
+        return resident_bytes([ours]) / 1e6, resident_bytes(nats) / 1e6
     except TimeoutError as error:
         raise RuntimeError("the server does not answer") from error
     finally:

@@ -30,6 +30,11 @@ def peak_bytes(pids: Iterable[int]) -> int:
     return sum(_status_bytes(pid, "VmHWM") for pid in pids)
 
 
+def resident_bytes(pids: Iterable[int]) -> int:
+    """What they have in memory now."""
+    return sum(_status_bytes(pid, "VmRSS") for pid in pids)
+
+
 def _status_bytes(pid: int, name: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
