@@ -323,6 +323,30 @@ def test_a_server_that_hangs_in_a_transaction_does_not_keep_the_lock(
     asyncio.run(body())
 
 
+@pytest.mark.store_spec(73)
+@pytest.mark.parametrize("database", ["postgres", "mysql"], indirect=True)
+def test_the_session_before_may_keep_the_lock_for_a_moment(database: OneDatabase) -> None:
+    """A connection was cut, and the database has not noticed yet: the lock is ours all the same."""
+
+    async def body() -> None:
+        store, session_before = database.store(), database.store()
+        assert await store.try_lock()
+        await store.recover()
+        await put(store, make_run(b"foo", 1, [b"one"]))
+        await store._database.close()
+        assert await session_before.try_lock()
+        store.stage([make_run(b"foo", 2, [b"two"])])
+        commit = asyncio.create_task(store.commit())
+        await asyncio.sleep(0.3)
+        assert not commit.done()
+        await session_before.close()
+        await commit
+        await store.close()
+        assert await database.rows("SELECT seq FROM Messages ORDER BY seq") == [(1,), (2,)]
+
+    asyncio.run(body())
+
+
 @pytest.mark.store_spec(74)
 @pytest.mark.parametrize("driver", ["postgres", "mysql"])
 def test_a_database_that_does_not_answer(driver: str, database_servers: Callable[[str], DatabaseServer]) -> None:

@@ -34,6 +34,10 @@ IDLE_S: Final = 3
 """The database ends the holder's session when it hears nothing for so long, which renews every second: one that hangs
 in the middle of a transaction would keep the row from everybody else."""
 
+OWN_SESSION_S: Final = 2.0
+"""So long a database may take to notice that a connection of ours is gone, before the lock is another server's."""
+
+_POLL_S = 0.05
 _OURS = "py"  # begins our IDs; the original's are 22 letters and digits and may begin so, too, at no harm
 LOST: Final = "lost store lock: another server has taken over"
 
@@ -123,7 +127,16 @@ class StoreLock:
         if self.held and self._uses_row:
             await self._database.dialect.end_when_idle(connection, IDLE_S)
         if self.held and not await self._take_session(connection) and not self._uses_row:
-            raise StoreError(LOST)
+            await self._wait_for_session(connection)
+
+    async def _wait_for_session(self, connection: AsyncConnection) -> None:
+        """The lock is most likely still that of our own session before this one, which was cut."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + OWN_SESSION_S
+        while not await self._take_session(connection):
+            if loop.time() >= deadline_s:
+                raise StoreError(LOST)
+            await asyncio.sleep(_POLL_S)
 
     async def check(self, connection: AsyncConnection) -> None:
         """Inside a transaction: nothing may be written unless this returns.
