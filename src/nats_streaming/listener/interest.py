@@ -59,10 +59,11 @@ class Interest(RouteTable):
                 subscription.is_tap = self._is_tap(subscription)
                 taps += subscription.is_tap
         self._offers.taps = taps
+        self.version += 1
 
     def add(self, client: Subscriber, sid: bytes, pattern: bytes, queue: bytes = b"") -> None:
-        """A SUB; the first with an ID counts."""
-        if sid in client.subscriptions:
+        """A SUB; the first with an ID counts, and a nats-server refuses what is no subject."""
+        if sid in client.subscriptions or not is_pattern(pattern):
             return
         subscription = client.subscriptions[sid] = ClientSubscription(client, sid, pattern, queue)
         subscription.is_tap = self._is_tap(subscription)
@@ -77,7 +78,7 @@ class Interest(RouteTable):
         self.recheck(pattern, self.routes[pattern])
 
     def limit(self, client: Subscriber, sid: bytes, count: int) -> None:
-        """An UNSUB: now if `count` is not positive, else when so many messages have come."""
+        """An UNSUB: now if `count` is not positive, else when so many messages have come since the SUB."""
         subscription = client.subscriptions.get(sid)
         if subscription is None:
             return
@@ -85,7 +86,7 @@ class Interest(RouteTable):
             self._remove(subscription)
             return
         subscription.limit = count
-        if subscription.delivered >= count:
+        if subscription.delivered + subscription.relayed >= count:
             self.on_limit(subscription)
 
     def remove_all(self, client: Subscriber) -> None:
@@ -142,13 +143,24 @@ class Interest(RouteTable):
         found = [*self._exact.get(subject, ()), *self._wild_for(subject)]
         route.version = self.version
         route.targets = list(found)
-        if self._is_closed or any(subscription.queue for subscription in found):
-            route.is_direct = False  # of a queue only the nats-server chooses one
+        # Of a queue only the nats-server chooses one; and it alone brings us what we send to ourselves.
+        if (
+            self._is_closed
+            or any(subscription.queue for subscription in found)
+            or self._offered.overlapping(subject) is not None
+        ):
+            route.is_direct = False
 
     def on_limit(self, target: Target) -> None:
         assert isinstance(target, ClientSubscription)
         self._remove(target)
         target.client.end_subscription(target.sid)
+
+
+def is_pattern(subject: bytes) -> bool:
+    """Whether a nats-server lets clients subscribe to this: no empty token, and `>` at the end only."""
+    tokens = subject.split(b".")
+    return b"" not in tokens and b">" not in tokens[:-1]
 
 
 def root_of(pattern: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from nats_streaming.protocol.client_frames import Offers
 from nats_streaming.protocol.frame_router import FrameRouter
 
 _BACKLOG = 4096
+_log = logging.getLogger("nats_streaming.nats_server")
 _STOP_TIMEOUT_S = 1.0
 
 
@@ -60,6 +62,7 @@ class ClientListener:
         self._on_congestion: Callable[[], None] = _nothing
         self._congested: set[Relay] = set()
         self._chunk_due = False
+        self._is_full = False
         self._emptied: asyncio.Event | None = None
 
     @property
@@ -160,6 +163,19 @@ class ClientListener:
                     await self._emptied.wait()
             except TimeoutError:
                 self.disconnect_all()
+
+    def on_served(self) -> None:
+        """A client has its connection to the nats-server."""
+        self._is_full = False
+
+    def on_unreachable(self, error: OSError) -> None:
+        """A client could not be brought to the nats-server, and is disconnected: it tries again."""
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            if not self._is_full:
+                self._is_full = True
+                _log.error("No more clients can be served: %s; each takes two of the file descriptors", error.strerror)
+        else:
+            _log.debug("client connection refused, the nats-server does not answer: %s", error)
 
     def on_gone(self, relay: Relay) -> None:
         """A client has gone."""

@@ -21,6 +21,7 @@ _HIGH_BYTES = 4 << 20  # of what waits for one side; then the other is not read
 _LOW_BYTES = 1 << 20
 _EARLY_LINES_MAX = 1000  # that a client sends before it is known
 _EARLY_LINE_BYTES_MAX = 4096
+_CLOSE_S = 2.0  # for what is buffered, when a client is to be disconnected
 _PATIENCE_S = 0.05  # for a client that does not read what we send, while all others wait
 _log = logging.getLogger("nats_streaming.nats_server")
 
@@ -50,6 +51,8 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
         self._early_lines: list[bytes] = []
         self._connecting: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._has_connected = False
 
     # The client's socket.
 
@@ -67,19 +70,27 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
         try:
             await asyncio.get_running_loop().create_connection(lambda: self.server, host, port)
         except OSError as error:
-            # A client that comes while the nats-server restarts; it tries again.
-            _log.debug("client connection refused, the nats-server does not answer: %s", error)
+            self._listener.on_unreachable(error)
             self.abort()
             return
         if transport.is_closing():
             self.server.close()
+            return
+        self._listener.on_served()
+        if self.server.is_introduced:
+            self._begin()
 
     def on_introduced(self, info: ServerInfo) -> None:
         """The nats-server has said who it is, which a client waits for; so its stream is read from now on only."""
+        self._listener.offers.payload_max = info.max_payload  # perhaps another one since a reload
         if info.tls_required or info.tls_available:
             self._reader.blind = self.server.is_blind = True
         elif not info.auth_required:
             self.on_accepted()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Read what the client sends, and has sent."""
         self._receiver.room()
         if self._receiver.received(0):
             self._parse()
@@ -89,9 +100,9 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
         """The nats-server knows the client: what that has subscribed to counts."""
         self._is_accepted = True
         self._reader.takes = self._is_plain
-        for line in self._early_lines:
+        lines, self._early_lines = self._early_lines, []
+        for line in lines:
             self.on_line(line)
-        self._early_lines.clear()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._receiver.room()
@@ -120,6 +131,8 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        if self._deadline is not None:
+            self._deadline.cancel()
         self._listener.interest.remove_all(self)
         self._listener.on_gone(self)
         self.server.close()
@@ -155,7 +168,7 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
 
     def write(self, frames: bytes) -> None:
         """Send whole frames to the client."""
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(frames)
 
     def flush(self) -> None:
@@ -179,13 +192,11 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
         return f"{peer[0]}:{peer[1]}" if peer else "client"
 
     def close(self) -> None:
-        """Send what is buffered, then disconnect; one who does not read is not waited for."""
-        if self._transport is None:
+        """Send what is buffered, then disconnect; one who does not read is not waited for long."""
+        if self._transport is None or self._transport.is_closing():
             return
-        if self._transport.get_write_buffer_size() > _HIGH_BYTES:
-            self._transport.abort()
-        else:
-            self._transport.close()
+        self._transport.close()
+        self._deadline = asyncio.get_running_loop().call_later(_CLOSE_S, self._transport.abort)
 
     def abort(self) -> None:
         """Disconnect now."""
@@ -198,24 +209,37 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
         self.server.write(bytes(self._data[start:stop]))
 
     def on_line(self, line: bytes) -> None:
+        if self._reader.blind:
+            return
         if not self._is_accepted:
             self._early_lines.append(line)
             if len(self._early_lines) > _EARLY_LINES_MAX or len(line) > _EARLY_LINE_BYTES_MAX:
-                self._early_lines.clear()
-                self._reader.blind = True
+                self._go_blind()
             return
-        words = line.split()
+        # Not at other white space: to a nats-server it is part of the word.
+        words = [word for word in line.replace(b"\t", b" ").split(b" ") if word]
         operation = words[0].upper()
         interest = self._listener.interest
         if operation == b"SUB" and len(words) in (3, 4):
             interest.add(self, words[-1], words[1], words[2] if len(words) == 4 else b"")
         elif operation == b"UNSUB" and len(words) in (2, 3):
-            limit = words[2] if len(words) == 3 else b"0"
-            if len(limit) < 19 and limit.removeprefix(b"-").isdigit():
-                interest.limit(self, words[1], int(limit))
-        elif operation == b"CONNECT":
+            interest.limit(self, words[1], count_of(words[2]) if len(words) == 3 else 0)
+        elif operation == b"CONNECT" and not self._has_connected:
+            self._has_connected = True
             self._is_plain = not is_verbose(line)
             self._reader.takes = self._is_plain
+        else:
+            # It is refused, or a second CONNECT, which ends all subscriptions or does not, as the nats-server is new or
+            # old.
+            self._go_blind()
+
+    def _go_blind(self) -> None:
+        self._reader.blind = True
+        self.on_blind()
+
+    def on_blind(self) -> None:
+        self._early_lines.clear()
+        self._listener.interest.remove_all(self)
 
     def end_subscription(self, sid: bytes) -> None:
         self.server.write(b"UNSUB %b\r\n" % sid)
@@ -225,11 +249,12 @@ class Backend(asyncio.BufferedProtocol):
     """The nats-server's side of a relay."""
 
     def __init__(self, client: Relay, listener: ClientListener) -> None:
-        self.is_introduced = False
+        self.is_introduced = listener.is_blind  # it may want TLS at once; and what it says is not read
         self.preamble = b""
         self.is_blind = listener.is_blind
         self._client = client
-        self._scanner = FrameScanner()
+        self._listener = listener
+        self._scanner = FrameScanner(client.subscriptions)
         self._waits_for_pong = False
         self._receiver = Receiver(listener.buffer)
         self._transport: asyncio.Transport | None = None
@@ -256,6 +281,10 @@ class Backend(asyncio.BufferedProtocol):
                 # NATS answers a PING of those only whom it knows.
                 self._waits_for_pong = False
                 self._client.on_accepted()
+            if scanner.ended:
+                for target in scanner.ended:
+                    self._listener.interest.on_limit(target)
+                scanner.ended.clear()
         if scanner.lost:
             _log.error("the embedded nats-server sent something else than NATS frames: the client is disconnected")
             self._client.abort()
@@ -304,10 +333,22 @@ class Backend(asyncio.BufferedProtocol):
 
 def is_verbose(line: bytes) -> bool:
     """Whether a CONNECT asks for an answer to each operation; also when it is not understood, as is NATS's default."""
+    found: list[object] = []
+
+    def note(pairs: list[tuple[str, object]]) -> None:
+        # To nats-server large letters are small ones, and of several pairs the last counts. The outermost comes last.
+        found[:] = [value for key, value in pairs if key.casefold() == "verbose"]
+
     try:
-        return json.loads(line.partition(b"{")[1] + line.partition(b"{")[2]).get("verbose", True) is not False
-    except (ValueError, AttributeError, RecursionError):
+        json.loads(line[len(b"CONNECT") :].decode(), object_pairs_hook=note)
+    except (ValueError, RecursionError):
         return True
+    return not found or any(value is not False for value in found)
+
+
+def count_of(number: bytes) -> int:
+    """How many messages an UNSUB wants; 0 for what a nats-server takes for no number."""
+    return int(number) if number.isdigit() and len(number) <= 9 else 0
 
 
 def proxy_line(transport: asyncio.Transport) -> bytes:

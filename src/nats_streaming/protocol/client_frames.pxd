@@ -1,9 +1,11 @@
 cimport cython
 
+from nats_streaming.protocol.frame_router cimport Target
 from nats_streaming.protocol.nats_reader cimport MessageSink
 
-cdef Py_ssize_t _LINE_LIMIT, _PAYLOAD_LIMIT
+cdef Py_ssize_t _ARGUMENT_LIMIT, _LINE_LIMIT, _PAYLOAD_LIMIT, _DIGITS_LIMIT
 cdef int _LF, _CR, _SPACE, _TAB, _DOT
+cdef bytes _NSUB, _ONNECT
 
 
 cdef class Offers:
@@ -28,11 +30,13 @@ cdef class ClientReader:
     cdef readonly Py_ssize_t wanted
 
     @cython.locals(view="const unsigned char *", position=Py_ssize_t, passed=Py_ssize_t, line=Py_ssize_t,
-                   body=Py_ssize_t, end=Py_ssize_t, first="unsigned char")
+                   body=Py_ssize_t, end=Py_ssize_t, argument=Py_ssize_t, returns=Py_ssize_t, was_blind=bint,
+                   first="unsigned char")
     cpdef Py_ssize_t parse(self, bytearray data, Py_ssize_t stop) except -1
     @cython.locals(view="const unsigned char *", headers=bint, tokens=int, token_start=Py_ssize_t,
                    subject_start=Py_ssize_t, subject_stop=Py_ssize_t, reply_start=Py_ssize_t, reply_stop=Py_ssize_t,
-                   last_start=Py_ssize_t, last_stop=Py_ssize_t, size=Py_ssize_t, end=Py_ssize_t, sid=long,
+                   last_start=Py_ssize_t, last_stop=Py_ssize_t, header_start=Py_ssize_t, header_stop=Py_ssize_t, header_size=Py_ssize_t,
+                   size=Py_ssize_t, end=Py_ssize_t, sid=long,
                    offers=Offers, sink=MessageSink)
     cdef Py_ssize_t publish(self, bytearray data, Py_ssize_t start, Py_ssize_t position, Py_ssize_t line,
                             Py_ssize_t body, Py_ssize_t stop, Py_ssize_t passed) except *
@@ -41,6 +45,8 @@ cdef class ClientReader:
 
 
 cdef class FrameScanner:
+    cdef readonly dict targets
+    cdef readonly list ended
     cdef readonly Py_ssize_t wanted
     cdef readonly Py_ssize_t pongs
     cdef readonly bint lost
@@ -48,10 +54,16 @@ cdef class FrameScanner:
     @cython.locals(view="const unsigned char *", position=Py_ssize_t, line=Py_ssize_t, at=Py_ssize_t,
                    size=Py_ssize_t, factor=Py_ssize_t, end=Py_ssize_t, first="unsigned char")
     cpdef Py_ssize_t whole(self, bytearray data, Py_ssize_t stop) except -1
+    @cython.locals(view="const unsigned char *", position=Py_ssize_t, stop=Py_ssize_t, target=Target)
+    cdef void count(self, bytearray data, Py_ssize_t start, Py_ssize_t line) except *
 
 
 @cython.locals(view="const unsigned char *", other="const unsigned char *", index=Py_ssize_t)
 cdef bint begins(bytearray data, Py_ssize_t start, bytes root, Py_ssize_t count) noexcept
+@cython.locals(view="const unsigned char *", first="unsigned char", second="unsigned char", position=Py_ssize_t)
+cdef Py_ssize_t argument_of(bytearray data, Py_ssize_t start, Py_ssize_t line) noexcept
+@cython.locals(view="const unsigned char *", other="const unsigned char *", index=Py_ssize_t)
+cdef bint equals_small(bytearray data, Py_ssize_t start, bytes letters) noexcept
 @cython.locals(view="const unsigned char *")
-cdef bint is_pub(bytearray data, Py_ssize_t start) noexcept
+cdef bint is_reserved(bytearray data, Py_ssize_t start, Py_ssize_t stop) noexcept
 cdef bint is_operation(unsigned char first) noexcept

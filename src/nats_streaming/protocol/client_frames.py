@@ -4,21 +4,33 @@
     HPUB <subject> [reply] <header bytes> <total bytes>\\r\\n<header><payload>\\r\\n
     SUB <subject> [queue] <sid>\\r\\n   UNSUB <sid> [max]\\r\\n   CONNECT <json>\\r\\n   PING\\r\\n   PONG\\r\\n
 
-Whole frames are forwarded as they came, but for publishes to a subject of ours: those go to the sink. What is not
-understood is the nats-server's to judge: it is forwarded, and so is everything behind it, unread.
+Whole frames are forwarded as they came, but for publishes to a subject of ours: those go to the sink. What a
+nats-server refuses, it is to refuse: it is forwarded, and so is everything behind it, unread.
 
 Source: NATS client protocol.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from nats_streaming.protocol.frame_router import Target
 from nats_streaming.protocol.nats_reader import PAYLOAD_BYTES_MAX, MessageSink
 
-LINE_BYTES_MAX = 1 << 17  # a nats-server takes 4 KiB unless it is told otherwise
+ARGUMENT_BYTES_MAX = 4096
+"""What a nats-server takes behind the operation of a line; its `max_control_line`, unless it is told otherwise."""
 
+LINE_BYTES_MAX = 1 << 17
+"""A nats-server's own line, its INFO with all that it may name; and what of a client's line may be white space."""
+
+_NUMBER_DIGITS_MAX = 9  # more is no number to a nats-server, leading zeros or not
+
+_ARGUMENT_LIMIT = ARGUMENT_BYTES_MAX
 _LINE_LIMIT = LINE_BYTES_MAX
+_DIGITS_LIMIT = _NUMBER_DIGITS_MAX
 _PAYLOAD_LIMIT = PAYLOAD_BYTES_MAX
 _LF, _CR, _SPACE, _TAB, _DOT = 10, 13, 32, 9, 46
+_NSUB, _ONNECT = b"nsub", b"onnect"
 
 
 class Offers:
@@ -26,7 +38,7 @@ class Offers:
 
     Attributes:
         sink: gets them; None while nobody wants any.
-        payload_max: what is longer is for the nats-server to refuse.
+        payload_max: what is longer the nats-server refuses; 0 while that is not known, and nothing is taken.
         taps: subscriptions of clients that such a publish would match, too; while there are any nothing is taken.
     """
 
@@ -74,7 +86,11 @@ class ClientControl:
         raise NotImplementedError
 
     def on_line(self, line: bytes) -> None:
-        """A CONNECT, SUB or UNSUB, which is forwarded after this."""
+        """A CONNECT, SUB or UNSUB with something behind it, which is forwarded after this."""
+        raise NotImplementedError
+
+    def on_blind(self) -> None:
+        """Nothing more is told but `forward`."""
         raise NotImplementedError
 
 
@@ -85,7 +101,7 @@ class ClientReader:
         takes: publishes to offered subjects are taken. Once one of them was not, none is ever again: it may be on its
             way through the nats-server still, and would be overtaken.
         taken: how many were taken.
-        blind: something was not understood; everything is forwarded.
+        blind: something came that a nats-server refuses, or may read in two ways; everything is forwarded.
         wanted: size of the frame that has begun and is not whole, 0 if it is not known.
     """
 
@@ -107,26 +123,33 @@ class ClientReader:
         view = data
         position = 0
         passed = 0
+        was_blind = self.blind
         self.wanted = 0
         while position < stop and not self.blind:
             line = position
+            returns = 0
             while line < stop and view[line] != _LF:
+                returns += view[line] == _CR
                 line += 1
-            first = view[position] | 32  # makes letters small ones
             if line == stop:
-                self.blind = stop - position > _LINE_LIMIT or not is_operation(first)
+                self.blind = stop - position > _LINE_LIMIT or not is_operation(view[position] | 32)
                 break
             body = line + 1
             if line > position and view[line - 1] == _CR:
                 line -= 1
-            if first == 112 and line - position > 4 and is_pub(data, position):
-                end = self.publish(data, position, position + 3, line, body, stop, passed)
-            elif first == 104 and line - position > 5 and is_pub(data, position + 1):
-                end = self.publish(data, position, position + 4, line, body, stop, passed)
-            else:
-                end = body
-                if first == 115 or first == 117 or first == 99:
-                    self.control.on_line(bytes(data[position:line]))
+                returns -= 1
+            argument = argument_of(data, position, line)
+            # A nats-server that finds a carriage return within a line reads it in one way or another, as the line comes
+            # in one piece or in several.
+            if argument == 0 or returns or line - argument > _ARGUMENT_LIMIT:
+                self.blind = True
+                break
+            first = view[position] | 32  # makes letters small ones
+            end = body
+            if first == 104 or (first == 112 and view[position + 1] | 32 == 117):
+                end = self.publish(data, position, argument, line, body, stop, passed)
+            elif first != 112:
+                self.control.on_line(bytes(data[position:line]))
             if end == 0:
                 break
             if end < 0:
@@ -135,6 +158,8 @@ class ClientReader:
                 position = end
         if self.blind:
             position = stop
+            if not was_blind:
+                self.control.on_blind()
         if position > passed:
             self.control.forward(passed, position)
         return position
@@ -144,7 +169,7 @@ class ClientReader:
 
         Args:
             start: where the frame begins.
-            position: behind the operation.
+            position: where what is behind the operation begins; not white space.
             line, body: where its line ends, and where its payload begins.
             passed: what stands from here to `start` is to be forwarded still.
 
@@ -155,10 +180,7 @@ class ClientReader:
         headers = view[start] | 32 == 104
         tokens = 0
         token_start = subject_start = subject_stop = reply_start = reply_stop = 0
-        last_start = last_stop = 0
-        if view[position] != _SPACE and view[position] != _TAB:
-            self.blind = True
-            return stop
+        last_start = last_stop = header_start = header_stop = 0
         while position < line:
             while position < line and (view[position] == _SPACE or view[position] == _TAB):
                 position += 1
@@ -172,9 +194,16 @@ class ClientReader:
                 subject_start, subject_stop = token_start, position
             elif tokens == 2:
                 reply_start, reply_stop = token_start, position
+            header_start, header_stop = last_start, last_stop
             last_start, last_stop = token_start, position
         size = self.number(data, last_start, last_stop)
-        if size < 0 or tokens < 2 or tokens > 4:
+        offers = self.offers
+        if headers:
+            header_size = self.number(data, header_start, header_stop)
+            self.blind = header_size < 0 or header_size > size or tokens < 3 or tokens > 4
+        else:
+            self.blind = tokens < 2 or tokens > 3
+        if self.blind or size < 0 or (offers.payload_max and size > offers.payload_max):
             self.blind = True
             return stop
         end = body + size + 2
@@ -186,19 +215,25 @@ class ClientReader:
             return stop
         if self.spoilt:
             return end
-        offers = self.offers
         sid = offers.sid_of(data, subject_start, subject_stop)
         if sid == 0:
             return end
         sink = offers.sink
-        if headers or tokens > 3 or not self.takes or sink is None or offers.taps or size > offers.payload_max:
+        if tokens == 2:
+            reply_start = reply_stop = 0
+        if (
+            headers
+            or not self.takes
+            or sink is None
+            or offers.taps
+            or not offers.payload_max
+            or is_reserved(data, reply_start, reply_stop)
+        ):
             self.spoilt = True
             return end
         if start > passed:
             self.control.forward(passed, start)
         self.taken += 1
-        if tokens == 2:
-            reply_start = reply_stop = 0
         sink.on_message(data, sid, subject_start, subject_stop, reply_start, reply_stop, body, body + size, 0)
         return -end
 
@@ -206,7 +241,7 @@ class ClientReader:
         """A decimal number of at most PAYLOAD_BYTES_MAX, -1 if it is none."""
         view = data
         result = 0
-        if start == stop:
+        if start == stop or stop - start > _DIGITS_LIMIT:
             return -1
         for position in range(start, stop):
             digit = view[position]
@@ -222,12 +257,16 @@ class FrameScanner:
     """Finds where the frames of a nats-server end, so that others can be put between them.
 
     Attributes:
+        targets: the client's subscriptions by ID; their messages are counted.
+        ended: those that have had all they wanted; the owner empties it.
         wanted: size of the frame that has begun and is not whole, 0 if it is not known.
         pongs: how many PONGs there were.
         lost: what came is not the protocol; the stream is of no use any more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, targets: Mapping[bytes, Target]) -> None:
+        self.targets = targets
+        self.ended: list[Target] = []
         self.wanted = 0
         self.pongs = 0
         self.lost = False
@@ -262,6 +301,7 @@ class FrameScanner:
                 if end > stop:
                     self.wanted = end - position
                     break
+                self.count(data, position + 4, line)
                 position = end
             else:
                 if line - position >= 4 and view[position] == 80 and view[position + 1] == 79:
@@ -269,16 +309,105 @@ class FrameScanner:
                 position = line + 1
         return position
 
+    def count(self, data: bytearray, start: int, line: int) -> None:
+        """Count a message for its subscription.
+
+        Args:
+            start: within or behind the operation.
+            line: where the line of the frame ends.
+        """
+        view = data
+        position = start
+        for _ in range(2 if view[start] == _SPACE else 1):  # an HMSG, one letter longer
+            while position < line and view[position] == _SPACE:
+                position += 1
+        while position < line and view[position] != _SPACE:
+            position += 1
+        position += 1
+        stop = position
+        while stop < line and view[stop] != _SPACE:
+            stop += 1
+        if stop >= line:
+            return
+        target: Target | None = self.targets.get(bytes(data[position:stop]))
+        if target is not None:
+            target.relayed += 1
+            if target.delivered + target.relayed == target.limit:
+                self.ended.append(target)
+
 
 def is_operation(first: int) -> bool:
     """Whether an operation of a client begins with this small letter: CONNECT, HPUB, PUB, PING, PONG, SUB, UNSUB."""
     return first == 99 or first == 104 or first == 112 or first == 115 or first == 117
 
 
-def is_pub(data: bytearray, start: int) -> bool:
-    """Whether `PUB` stands here, in letters of either case; three bytes must be there."""
+def argument_of(data: bytearray, start: int, line: int) -> int:
+    """Where the first thing begins that stands behind the operation of a line; 0 if that is none of a client.
+
+    Args:
+        start: where the line begins, within the data or at its end.
+        line: where it ends; its line feed is there, too.
+    """
     view = data
-    return view[start] | 32 == 112 and view[start + 1] | 32 == 117 and view[start + 2] | 32 == 98
+    # The comparisons stop at the first byte that is another one, at the latest at that line feed.
+    first = view[start] | 32
+    position = start + 1
+    if first == 104:  # HPUB
+        if view[position] | 32 != 112:
+            return 0
+        first = 112
+        position += 1
+    if first == 112:
+        second = view[position] | 32
+        if second == 117 and view[position + 1] | 32 == 98:  # PUB
+            position += 2
+        elif (
+            position == start + 1
+            and (
+                (second == 105 and view[position + 1] | 32 == 110) or (second == 111 and view[position + 1] | 32 == 110)
+            )
+            and view[position + 2] | 32 == 103
+        ):
+            return line  # PING and PONG, and whatever is behind them
+        else:
+            return 0
+    elif first == 115:
+        if view[position] | 32 != 117 or view[position + 1] | 32 != 98:  # SUB
+            return 0
+        position += 2
+    elif first == 117:
+        if not equals_small(data, position, _NSUB):
+            return 0
+        position += 4
+    elif first == 99:
+        if not equals_small(data, position, _ONNECT):
+            return 0
+        position += 6
+    else:
+        return 0
+    if view[position] != _SPACE and view[position] != _TAB:
+        return 0
+    while view[position] == _SPACE or view[position] == _TAB:
+        position += 1
+    return position if position < line else 0
+
+
+def equals_small(data: bytearray, start: int, letters: bytes) -> bool:
+    """Whether these small letters stand here, in either case; a line feed must be there or behind."""
+    view = data
+    other = letters
+    for index in range(len(letters)):  # noqa: SIM110 - a generator would not compile to a loop over pointers
+        if view[start + index] | 32 != other[index]:
+            return False
+    return True
+
+
+def is_reserved(data: bytearray, start: int, stop: int) -> bool:
+    """Whether a reply subject may be one that a nats-server keeps for itself: `_R_.`, `_GR_.`, `$GR.`, `$JS.ACK.`."""
+    view = data
+    if stop - start < 2:
+        return False
+    return view[start] == 36 or (view[start] == 95 and (view[start + 1] == 82 or view[start + 1] == 71))
 
 
 def begins(data: bytearray, start: int, root: bytes, count: int) -> bool:

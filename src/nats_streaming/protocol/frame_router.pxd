@@ -16,6 +16,7 @@ cdef class Target:
     cdef readonly Outlet outlet
     cdef readonly bytes tail
     cdef public Py_ssize_t delivered
+    cdef public Py_ssize_t relayed
     cdef public Py_ssize_t limit
 
 

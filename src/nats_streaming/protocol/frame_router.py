@@ -29,6 +29,7 @@ class Target:
     Attributes:
         tail: what stands between subject and size or reply, ` <sid> `.
         delivered: how many messages came past the nats-server.
+        relayed: how many came from it.
         limit: after that many the subscription ends; 0 is never.
     """
 
@@ -36,6 +37,7 @@ class Target:
         self.outlet = outlet
         self.tail = b" " + sid + b" "
         self.delivered = 0
+        self.relayed = 0
         self.limit = 0
 
 
@@ -139,7 +141,7 @@ class FrameRouter:
                 out.put(target.tail)
                 out.put_slice(frames, stop + 1, end)
                 target.delivered += 1
-                if target.delivered == target.limit:
+                if target.delivered + target.relayed == target.limit:
                     table.on_limit(target)
                     subject_start = subject_stop = 0  # the route is another one now
         if passed == 0:
