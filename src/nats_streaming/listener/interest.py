@@ -154,7 +154,8 @@ class Interest(RouteTable):
     def on_limit(self, target: Target) -> None:
         assert isinstance(target, ClientSubscription)
         self._remove(target)
-        target.client.end_subscription(target.sid)
+        if target.delivered:  # else the nats-server has counted them all
+            target.client.end_subscription(target.sid)
 
 
 def is_pattern(subject: bytes) -> bool:

@@ -53,6 +53,8 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
         self._patience: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._has_connected = False
+        self._is_parsing = False
+        self._to_end = bytearray()
 
     # The client's socket.
 
@@ -121,7 +123,12 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
             return
         self._data = receiver.data
         before = reader.taken
+        self._is_parsing = True
         end = reader.parse(receiver.data, receiver.stop)
+        self._is_parsing = False
+        if self._to_end:
+            self.server.write(bytes(self._to_end))
+            self._to_end.clear()
         receiver.keep(end, reader.wanted)
         if reader.taken != before:
             if not self.is_streaming:
@@ -242,14 +249,18 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
         self._listener.interest.remove_all(self)
 
     def end_subscription(self, sid: bytes) -> None:
-        self.server.write(b"UNSUB %b\r\n" % sid)
+        frame = b"UNSUB %b\r\n" % sid
+        if self._is_parsing:
+            self._to_end += frame  # what stands before it in the stream is not forwarded yet
+        else:
+            self.server.write(frame)
 
 
 class Backend(asyncio.BufferedProtocol):
     """The nats-server's side of a relay."""
 
     def __init__(self, client: Relay, listener: ClientListener) -> None:
-        self.is_introduced = listener.is_blind  # it may want TLS at once; and what it says is not read
+        self.is_introduced = False
         self.preamble = b""
         self.is_blind = listener.is_blind
         self._client = client
@@ -263,6 +274,7 @@ class Backend(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(_HIGH_BYTES, _LOW_BYTES)
         self._transport.write(self.preamble)
+        self.is_introduced = self.is_blind  # then it is not read, and may want TLS before it says anything
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._receiver.room()
