@@ -68,6 +68,11 @@ NOT_HERE: dict[str, dict[int, str]] = {
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--spec-report", action="store_true", help="list which test holds which entry of the checklist")
     parser.addoption(
+        "--through-nats",
+        action="store_true",
+        help="clients connect to the embedded nats-server and not to our listener",
+    )
+    parser.addoption(
         "--store",
         default="MEMORY",
         help="the servers' store: MEMORY, FILE, SQL:sqlite, SQL:postgres or SQL:mysql, each server on one of its own",
@@ -118,8 +123,11 @@ def store_arguments(
 
 
 @pytest.fixture(scope="session")
-def servers(store_arguments: Callable[[], list[str]]) -> Iterator[Callable[[tuple[str, ...]], ServerProcess]]:
+def servers(
+    pytestconfig: pytest.Config, store_arguments: Callable[[], list[str]]
+) -> Iterator[Callable[[tuple[str, ...]], ServerProcess]]:
     """Servers by arguments, started when first asked for and again if one has died."""
+    way = ["-direct_clients=false"] if pytestconfig.getoption("--through-nats") else []
     running: dict[tuple[str, ...], ServerProcess] = {}
 
     def server(arguments: tuple[str, ...]) -> ServerProcess:
@@ -127,7 +135,7 @@ def servers(store_arguments: Callable[[], list[str]]) -> Iterator[Callable[[tupl
         if process is None or not is_running(process):
             if process is not None:
                 process.close()
-            process = running[arguments] = ServerProcess(*store_arguments(), *arguments).start()
+            process = running[arguments] = ServerProcess(*store_arguments(), *way, *arguments).start()
         return process
 
     yield server

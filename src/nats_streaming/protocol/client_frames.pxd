@@ -3,7 +3,7 @@ cimport cython
 from nats_streaming.protocol.frame_router cimport Target
 from nats_streaming.protocol.nats_reader cimport MessageSink
 
-cdef Py_ssize_t _ARGUMENT_LIMIT, _LINE_LIMIT, _PAYLOAD_LIMIT, _DIGITS_LIMIT
+cdef Py_ssize_t _ARGUMENT_LIMIT, _LINE_LIMIT, _PAYLOAD_LIMIT, _DIGITS_LIMIT, _FACTOR_LIMIT
 cdef int _LF, _CR, _SPACE, _TAB, _DOT
 cdef bytes _NSUB, _ONNECT
 

@@ -28,6 +28,7 @@ _NUMBER_DIGITS_MAX = 9  # more is no number to a nats-server, leading zeros or n
 _ARGUMENT_LIMIT = ARGUMENT_BYTES_MAX
 _LINE_LIMIT = LINE_BYTES_MAX
 _DIGITS_LIMIT = _NUMBER_DIGITS_MAX
+_FACTOR_LIMIT = 10 ** (_NUMBER_DIGITS_MAX - 1)
 _PAYLOAD_LIMIT = PAYLOAD_BYTES_MAX
 _LF, _CR, _SPACE, _TAB, _DOT = 10, 13, 32, 9, 46
 _NSUB, _ONNECT = b"nsub", b"onnect"
@@ -290,7 +291,8 @@ class FrameScanner:
                     at -= 1
                 size = 0
                 factor = 1
-                while at > position and factor <= _PAYLOAD_LIMIT and 48 <= view[at - 1] <= 57:
+                # Leading zeros are those of the publisher: up to nine digits come as it wrote them.
+                while at > position and factor <= _FACTOR_LIMIT and 48 <= view[at - 1] <= 57:
                     at -= 1
                     size += factor * (view[at] - 48)
                     factor *= 10

@@ -421,6 +421,12 @@ def test_others_may_be_put_between_the_frames_of_a_server(frames: list[bytes], c
         assert target.relayed == came
 
 
+@pytest.mark.parametrize("size", [b"5", b"05", b"00000005", b"000000005"])
+def test_sizes_come_as_their_publisher_wrote_them(size: bytes) -> None:
+    stream = b"MSG a 1 %b\r\nhello\r\nHMSG a 1 0 %b\r\nhello\r\n" % (size, size)
+    assert scan(stream, [], FrameScanner({})) == [stream]
+
+
 def test_large_messages_that_hold_messages() -> None:
     payload = MSG * 200_000
     stream = b"MSG big 7 r %d\r\n%b\r\n" % (len(payload), payload) + MSG
