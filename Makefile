@@ -32,6 +32,7 @@ setup: $(VENV)/equipped
 test: test-plain test-compiled
 
 test-compiled: $(VENV)/equipped
+	$(BIN)/python -m pytest tests/conformance --through-nats $(PYTEST_ARGS)
 	set -e; for driver in $(DATABASES); do \
 	    $(BIN)/python -m pytest tests/conformance --store SQL:$$driver $(PYTEST_ARGS); done
 	$(BIN)/python -m pytest tests/unit tests/tidy tests/databases tests/bench tests/conformance tests/operations tests/cli tests/client tests/faults tests/interop $(PYTEST_ARGS)
