@@ -33,7 +33,9 @@ def test_every_part_that_needs_no_go(tmp_path: Path) -> None:
     assert found.errors() == []
     for part in found.parts:
         (figures,) = part.rounds["ours"]
-        assert min(figures["rate"], figures["cpu"], figures["peak"]) > 0, part.name
+        assert min(figures["rate"], figures["peak"]) > 0, part.name
+        # A replay of no more than max in flight is over before its clock starts.
+        assert figures["cpu"] > 0 or part.name.startswith("replay"), part.name
     page = (tmp_path / "docs" / "internals" / "benchmarks.md").read_text()
     assert "The Go server was not measured: --no-go" in page
     pictures = tmp_path / "docs" / "internals" / "pictures"
