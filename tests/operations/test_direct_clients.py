@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import time
 import urllib.request
 from collections.abc import Callable
@@ -15,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from nats_streaming.server import Options, options_from_arguments
+from nats_streaming.server import Options, StreamingServer, options_from_arguments
 from nats_streaming.server.direct_clients import why_not_direct
 from tests.support import stan_messages as stan
+from tests.support.certificates import Authority
 from tests.support.raw_client import NatsClient, StanClient
-from tests.support.servers import ServerProcess, run_to_end, running_nats
+from tests.support.servers import ServerProcess, free_port, run_to_end, running_nats
 from tests.support.stan_messages import StartPosition
 from tests.support.world import eventually
 
@@ -304,4 +306,69 @@ async def test_clients_left_to_nats_are_served(start: Start) -> None:
     assert "Clients connect to the embedded nats-server itself: direct_clients is false" in server.log()
     client = await StanClient.connect(await NatsClient.connect(server.port), "me")
     await client.publish("foo", b"x")
+    await client.nats.close()
+
+
+async def test_one_who_reads_nothing_is_cut_and_nobody_else_is_harmed() -> None:
+    async with StreamingServer() as server:
+        listener = server.nats.listener
+        assert listener is not None
+        listener.max_pending = 1 << 20
+        port = listener.port
+        deaf = await NatsClient.connect(port)
+        deaf._writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client = await StanClient.connect(await NatsClient.connect(port), "me")
+        subscription = await client.subscribe("foo", auto_ack=True)
+        deaf.write(b"SUB %b 99\r\n" % subscription.inbox)
+        await eventually(lambda: len(listener.interest.routes[subscription.inbox].targets) == 2, "both are subscribed")
+        count = 0
+        while len(listener.relays) == 2:
+            assert count < 500, "nobody is cut"
+            for _ in range(10):
+                client.publish_nowait("foo", b"x" * 100_000)
+            count += 10
+            assert len(await subscription.take(10)) == 10
+        await client.take_acks(count)
+        assert await client.publish("foo", b"the rest goes on")
+        for nats in (deaf, client.nats):
+            await nats.close()
+        await eventually(lambda: not listener.relays, "all have gone")
+        assert not listener.interest.routes
+
+
+async def test_a_reload_that_wants_tls_leaves_new_clients_to_nats(start: Start, tmp_path: Path) -> None:
+    port = free_port()
+    file = tmp_path / "nats.conf"
+    plain = f"host: 127.0.0.1, port: {port}\n"
+    file.write_text(plain)
+    server = start("-c", str(file), listens_by_file=True, port=port)
+    client = await StanClient.connect(await NatsClient.connect(port), "me")
+    subscription = await client.subscribe("foo")
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("server", "127.0.0.1")
+    for handshake_first in ("false", "true"):
+        file.write_text(
+            plain + f'tls {{ cert_file: "{certificate}", key_file: "{key}", handshake_first: {handshake_first} }}\n'
+        )
+        before = len(server.log())
+        os.kill(server.pid, signal.SIGHUP)
+        await asyncio.to_thread(server.wait_for_log, "Reloaded server configuration", since=before)
+        context = ssl.create_default_context(cafile=str(authority.path))
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(10):
+            if handshake_first == "false":
+                assert json.loads((await reader.readline())[5:])["tls_required"]
+            await writer.start_tls(context, server_hostname="127.0.0.1")
+            if handshake_first == "true":
+                assert (await reader.readline()).startswith(b"INFO ")
+            writer.write(b'CONNECT {"verbose":false}\r\nPING\r\n')
+            while (line := await reader.readline()) != b"PONG\r\n":
+                assert line.startswith(b"INFO "), line
+        writer.close()
+    assert (
+        "Clients are served through the embedded nats-server from now on: the NATS configuration has tls"
+        in server.log()
+    )
+    await client.publish("foo", b"still here")
+    assert (await subscription.next()).data == b"still here"
     await client.nats.close()
