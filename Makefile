@@ -67,7 +67,7 @@ tidy operations cli client interop faults: $(VENV)/equipped
 # The compiled modules with gcc's address sanitizer, which ends the run at the first byte that is not theirs. Built from a
 # copy: what lies in build/ is taken for up to date whatever the flags were. Python itself leaks on purpose.
 SANITIZED := $(CURDIR)/build/sanitized
-SANITIZED_TESTS ?= tests/unit/stores tests/unit/protocol tests/unit/streaming
+SANITIZED_TESTS ?= tests/unit/stores tests/unit/protocol tests/unit/listener tests/unit/streaming
 
 sanitize: $(VENV)/equipped
 	rm -rf $(SANITIZED)
