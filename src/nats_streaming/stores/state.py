@@ -65,6 +65,11 @@ class StoredChannel:
         What is known already is skipped. Other messages under known sequences replace those and all behind
         them: they came with a commit that failed, after which the engine used the sequences again.
         """
+        if first > self.last > 0 and self.segments and self.segments[-1] is segment:
+            self._count(segment, first, last, 1)
+            self.last = last
+            self.last_timestamp_ns = max(self.last_timestamp_ns, segment.timestamp_at(last - segment.base))
+            return
         if first <= self.last:
             if self.segments and self.segments[-1] is segment:
                 self._follow_shared_tail(first)
@@ -182,10 +187,14 @@ class StoreState:
 
     def apply(self, records: Iterable[Record]) -> None:
         """Apply one batch. Records that name an unknown subscription are ignored, as in the original."""
+        channels = self.channels
         for record in records:
+            # Before the others, and by hand: where each message goes to another channel, there are as many.
+            if type(record) is Messages:
+                stored = channels.get(record.channel) or self._channel(record.channel)
+                stored.add(record.segment, record.first, record.last)
+                continue
             match record:
-                case Messages(channel, segment, first, last):
-                    self._channel(channel).add(segment, first, last)
                 case Trimmed(channel, first):
                     self._channel(channel).trim(first)
                 case Deleted(channel, sequences):
