@@ -146,8 +146,6 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
 
     def pause_writing(self) -> None:
         self.server.set_reading(False)
-        self._listener.set_congested(self, True)
-        self._patience = asyncio.get_running_loop().call_later(_PATIENCE_S, self._listener.set_congested, self, False)
 
     def resume_writing(self) -> None:
         self.server.set_reading(True)
@@ -192,6 +190,11 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
                 "%s - Slow Consumer Detected: MaxPending of %d Exceeded", self._address, self._listener.max_pending
             )
             self.abort()
+        elif waiting > _HIGH_BYTES and self._patience is None:
+            # Only here: what the nats-server sends a slow client is not the engine's concern.
+            loop = asyncio.get_running_loop()
+            self._listener.set_congested(self, True)
+            self._patience = loop.call_later(_PATIENCE_S, self._listener.set_congested, self, False)
 
     @property
     def _address(self) -> str:
@@ -284,8 +287,9 @@ class Backend(asyncio.BufferedProtocol):
         if not receiver.received(nbytes):
             return
         end = receiver.stop if self.is_blind else scanner.whole(receiver.data, receiver.stop)
-        if end:
-            frames = bytes(receiver.data[:end])
+        frames = bytes(receiver.data[:end])
+        receiver.keep(end, scanner.wanted)  # now: what the client sent early is parsed in the same buffer
+        if frames:
             self._client.write(frames)
             if not self.is_introduced:
                 self._read_info(frames)
@@ -300,8 +304,6 @@ class Backend(asyncio.BufferedProtocol):
         if scanner.lost:
             _log.error("the embedded nats-server sent something else than NATS frames: the client is disconnected")
             self._client.abort()
-            return
-        receiver.keep(end, scanner.wanted)
 
     def _read_info(self, frames: bytes) -> None:
         operation, _, rest = frames.partition(b"\n")[0].partition(b" ")

@@ -190,7 +190,7 @@ class StoreState:
         channels = self.channels
         for record in records:
             # Before the others, and by hand: where each message goes to another channel, there are as many.
-            if type(record) is Messages:
+            if isinstance(record, Messages):
                 stored = channels.get(record.channel) or self._channel(record.channel)
                 stored.add(record.segment, record.first, record.last)
                 continue
