@@ -255,6 +255,13 @@ class InterestMachine(RuleBasedStateMachine):
         self.interest.add(key[0], key[1], pattern, queue)
         if key not in self.naive and b">" not in pattern.split(b".")[:-1]:
             self.naive[key] = [pattern, queue, 0, 0]
+        # A queue that came and went before anything was sent counts, too: the way of a subject stays.
+        queued = [entry[0] for entry in self.naive.values() if entry[1]]
+        self.indirect |= {
+            bytes(entry[0])  # type: ignore[call-overload]
+            for entry in self.naive.values()
+            if any(covers(bytes(wide), bytes(entry[0])) for wide in queued)  # type: ignore[call-overload]
+        }
 
     @rule(who=st.integers(0, 2), sid=st.integers(1, 4), count=st.integers(-1, 4))
     def unsubscribe(self, who: int, sid: int, count: int) -> None:
