@@ -33,9 +33,8 @@ def find_nats_server(path: str | None = None) -> str:
     named = path or os.environ.get(BINARY_VARIABLE)
     if named:
         return _named(named)
-    beside = os.path.join(os.path.dirname(sys.executable), _NAME)
-    if _is_executable(beside):
-        return beside
+    if is_beside_python():
+        return _beside_python()
     found = _in_distribution() or _in_path(_NAME)
     if found is None:
         raise NatsServerError(
@@ -43,6 +42,15 @@ def find_nats_server(path: str | None = None) -> str:
             f" --nats_server_binary or the environment variable {BINARY_VARIABLE}"
         )
     return found
+
+
+def is_beside_python() -> bool:
+    """Whether there is one in the directory of the running Python."""
+    return _is_executable(_beside_python())
+
+
+def _beside_python() -> str:
+    return os.path.join(os.path.dirname(sys.executable), _NAME)
 
 
 def _named(named: str) -> str:

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Final
 
-from nats_streaming.nats.binary import BINARY_VARIABLE
+from nats_streaming.nats.binary import BINARY_VARIABLE, is_beside_python
 from nats_streaming.server.settings.options import Options
 
 PLAIN_NATS_KEYS: Final = frozenset((
@@ -46,8 +46,8 @@ def why_not_direct(options: Options) -> str:
     for key in sorted(nats.config_keys):
         if not _is_plain(key):
             return f"the NATS configuration has {key}"
-    if (nats.binary or os.environ.get(BINARY_VARIABLE)) and not _knows_proxies(nats.binary):
-        return "this nats-server is older than 2.12 and knows no PROXY protocol"
+    if not _is_our_own(nats.binary) and not _knows_proxies(nats.binary):
+        return "this nats-server knows no PROXY protocol"
     return ""
 
 
@@ -56,6 +56,15 @@ def _is_plain(key: str) -> bool:
     if section == "authorization" and is_inner:
         return key in _ONE_USER
     return section in PLAIN_NATS_KEYS or key == "trace"  # which is false, then
+
+
+def _is_our_own(binary: str) -> bool:
+    """Whether the nats-server is the one that our own dependency put into this virtual environment: that is new enough.
+
+    Beside the system's Python there may be the system's nats-server, of any age.
+    """
+    named = binary or os.environ.get(BINARY_VARIABLE)
+    return not named and sys.prefix != sys.base_prefix and is_beside_python()
 
 
 def _knows_proxies(binary: str) -> bool:
