@@ -187,8 +187,8 @@ def compare_starts(place: Place, sides: list[Side], options: argparse.Namespace)
 
 def start_row(title: str, figure: str, rounds: list[list[Figures]]) -> list[str]:
     columns = [[row[index][figure] for row in rounds] for index in range(len(rounds[0]))]
-    ratio = f"{ratios(columns[0], columns[1]).median:.2f}" if len(columns) == 2 else ""
-    return [title, *(spread(column).text(0) for column in columns), ratio]
+    ratio = ratios(columns[0], columns[1]) if len(columns) == 2 else None
+    return [title, *(spread(column).text(0) for column in columns), f"{ratio.median:.2f}" if ratio else ""]
 
 
 if __name__ == "__main__":

@@ -57,16 +57,19 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.median(values), min(values), max(values))
 
 
-def ratios(ours: Sequence[float], other: Sequence[float]) -> Spread:
+def ratios(ours: Sequence[float], other: Sequence[float]) -> Spread | None:
     """Of each round its own ratio, for the two of a round ran one right after the other.
 
+    Returns:
+        None when one of the others is 0: what is over before the kernel looks at its clock takes no processor time.
+
     Raises:
-        ValueError: the rounds do not pair, or one of the others is 0.
+        ValueError: the rounds do not pair, or there are none.
     """
     if len(ours) != len(other):
         raise ValueError(f"{len(ours)} rounds of ours and {len(other)} of the other")
     if not all(other):
-        raise ValueError("a round of the other measured 0")
+        return None
     return spread([a / b for a, b in zip(ours, other, strict=True)])
 
 

@@ -117,10 +117,11 @@ def between(text: str, begin: str, end: str, content: str) -> str:
     return f"{before}{begin}\n\n{content}\n{end}{after}"
 
 
-def bend(curve: Curve, figure: str) -> Spread:
-    """How many times the least of the points' medians the greatest is, between which sizes."""
+def bend(curve: Curve, figure: str) -> Spread | None:
+    """How many times the least of the points' medians the greatest is, and these two; None when the least is 0."""
     medians = [spread([row[figure] for row in point.rounds]).median for point in curve.points]
-    return Spread(max(medians) / min(medians), min(medians), max(medians))
+    least, greatest = min(medians), max(medians)
+    return Spread(greatest / least, least, greatest) if least else None
 
 
 _CEILING = """## The ceiling
@@ -174,8 +175,11 @@ def _sentence(curve: Curve) -> str:
         return f"Failed {_cell(curve.error)}\n"
     rate, cpu = bend(curve, RATE), bend(curve, CPU)
     first, last = curve.points[0].size, curve.points[-1].size
+    rounds = f"Rounds of {curve.burst:,} {curve.per}. From {first:,} to {last:,} {curve.group}"
+    if rate is None or cpu is None:
+        return f"{rounds} there was too little\nto measure: a point took no processor time that the kernel saw.\n"
     return (
-        f"Rounds of {curve.burst:,} {curve.per}. From {first:,} to {last:,} {curve.group} the fastest point is"
+        f"{rounds} the fastest point is"
         f" {rate.median:.2f} times\nthe slowest ({rate.least:,.0f} to {rate.greatest:,.0f} a second), the dearest"
         f" {cpu.median:.2f} times the cheapest ({cpu.least:.2f} to {cpu.greatest:.2f} µs).\n"
     )
@@ -184,12 +188,14 @@ def _sentence(curve: Curve) -> str:
 def _compared(part: Part, key: str) -> list[str]:
     """Ours, the Go server's and the ratio."""
     ours, other = part.values("ours", key), part.values("Go", key)
-    ratio = ratios(ours, other).text(2) if ours and len(ours) == len(other) else NONE
-    return [_spread_text(part, "ours", key), _spread_text(part, "Go", key), ratio]
+    ratio = ratios(ours, other) if ours and len(ours) == len(other) else None
+    return [_spread_text(part, "ours", key), _spread_text(part, "Go", key), ratio.text(2) if ratio else NONE]
 
 
 def _percent(part: Part, side: str) -> str:
     share = ratios(part.values(side, RATE), part.values("idle", RATE))
+    if share is None:
+        return NONE
     return Spread(*(100 * value for value in (share.median, share.least, share.greatest))).text(0)
 
 

@@ -69,6 +69,8 @@ def _ratios(parts: Sequence[Part]) -> Figure:
             continue
         # Of latencies the reciprocal, so that to the right is better everywhere.
         ratio = ratios(other, ours) if key == P50 else ratios(ours, other)
+        if ratio is None:
+            continue
         row = rows.index((part.title, part.load)) + (0.13 if part.store == "FILE" else -0.13)
         axes.errorbar(
             ratio.median, row, xerr=[[ratio.median - ratio.least], [ratio.greatest - ratio.median]],

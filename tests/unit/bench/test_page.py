@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.suite import main, page, results
+from bench.suite import main, page, plots, results
 from bench.suite.results import Curve, Part, Point, Results
 from bench.suite.toolchain import CHECKOUT
 
@@ -82,6 +82,23 @@ def test_growth_says_how_much_it_bends() -> None:
     assert "the fastest point is 1.02 times\nthe slowest (98 to 100 a second)" in text
     assert "the dearest 3.00 times the cheapest (1.00 to 3.00 µs)" in text
     assert "![growth-rate](pictures/growth-rate.svg)" in text
+
+
+def test_what_took_no_processor_time_has_no_ratio(tmp_path: Path) -> None:
+    """The kernel may not have looked at its clock while a short round was under way."""
+    nothing = {"rate": 0.0, "cpu": 0.0, "peak": 0.0}
+    points = [Point(1, [{"rate": 100.0, "cpu": 1.0, "peak": 1.0}]), Point(10, [{**nothing, "rate": 90.0}])]
+    flat = replace(curve(), points=points)
+    still = part(rounds={"ours": [nothing], "Go": [nothing]})
+    idle = part(name="ceiling-1", rounds={"ours": [nothing], "through": [nothing], "idle": [nothing]})
+    found = run(still, ceilings=[idle], curves=[flat, replace(curve(), points=points[1:])])
+    text = page.page(found, "run.json", [])
+    assert "From 1 to 10 channels there was too little\nto measure" in text
+    assert "From 10 to 10 channels there was too little\nto measure" in text
+    assert "| messages/s | 0 | 0 | – | 0.00 | 0.00 | – | 0.0 | 0.0 | – |" in text
+    assert "| 0 | 0 | 0 | – | – | 0.00 |" in text
+    assert "| percent | – |" in page.headlines(found)
+    assert [path.name for path in plots.draw(found, tmp_path)] == ["ratios.svg", "growth-rate.svg", "growth-cpu.svg"]
 
 
 def test_percent_of_the_ceiling() -> None:
