@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -67,27 +68,30 @@ class Cutter:
         self._driver = driver
         self._mark = mark
         self._when = when
-        self._seen = b""
-        self._is_marked = False
+        self._seen: dict[int, bytes] = defaultdict(bytes)
+        self._marked: int | None = None
         self._is_over = False
         proxy.lets_request = self.request
         proxy.lets_response = self.response
 
-    def request(self, data: bytes) -> bool:
-        if self.done.is_set():
+    def request(self, connection: int, data: bytes) -> bool:
+        if self.done.is_set() or self._marked not in (None, connection):
             return True
-        self._seen = self._seen[-len(self._mark) :] + data
-        if not self._is_marked and self._mark in self._seen:
-            self._is_marked = True
+        # Of several connections, each in chunks: what is looked for may be in two of them.
+        seen = self._seen[connection] + data
+        if self._marked is None and self._mark in seen:
+            self._marked = connection
             self._is_over = self._when == "answer"
             if self._when == "insert":
                 return self._cut()
-        if self._is_marked and self._when == "commit" and self._driver == "mysql" and b"COMMIT" in data:
+            seen = seen.partition(self._mark)[2]
+        if self._marked is not None and self._when == "commit" and self._driver == "mysql" and b"COMMIT" in seen:
             self._is_over = True
+        self._seen[connection] = seen[-len(self._mark) :]
         return True
 
-    def response(self, data: bytes) -> bool:
-        if self.done.is_set() or not self._is_marked:
+    def response(self, connection: int, data: bytes) -> bool:
+        if self.done.is_set() or connection != self._marked:
             return True
         if self._when == "commit" and self._driver == "postgres" and b"COMMIT\0" in data:
             self._is_over = True
@@ -108,18 +112,27 @@ async def test_the_connection_is_cut_in_mid_transaction(
     async with through_a_proxy(database_servers(driver)) as (server, proxy):
         clients = [await connect(server.port, name) for name in (b"publisher", b"consumer", b"marker")]
         publisher, consumer, marker = clients
+
+        async def cut(number: int, when: str, channel: bytes) -> None:
+            payload = f"<the {number}th, cut at its {when}>".encode()
+            cutter = Cutter(proxy, driver, payload, when)
+            async with asyncio.timeout(PATIENCE_S):
+                await marker.publish(channel, payload)
+            assert cutter.done.is_set()
+            ledger.acknowledged[channel].add(payload)
+
+        await marker.publish(CHANNELS[1], b"")
+        # While nothing else happens a message is stored by one statement, whose answer is that of its commit.
+        await cut(-1, "answer", CHANNELS[1])
         jobs = [
             asyncio.create_task(publish(publisher, ledger, random.Random(driver))),
             asyncio.create_task(consume(consumer, ledger)),
         ]
         for number in range(CUTS):
-            for when in ("insert", "answer", "commit"):
-                payload = f"<the {number}th, cut at its {when}>".encode()
-                cutter = Cutter(proxy, driver, payload, when)
-                async with asyncio.timeout(PATIENCE_S):
-                    await marker.publish(CHANNELS[1], payload)
-                assert cutter.done.is_set()
-                ledger.acknowledged[CHANNELS[1]].add(payload)
+            await cut(number, "insert", CHANNELS[1])
+            await cut(number, "answer", CHANNELS[1])
+            # A new channel takes several statements and a commit, whatever else is in the batch.
+            await cut(number, "commit", b"new.%d" % number)
         for job in jobs:
             assert not job.done(), job
             job.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Callable
 from typing import cast
@@ -13,8 +14,8 @@ class Proxy:
 
     Attributes:
         delay_s: how long everything that comes, from either side, is held.
-        lets_request, lets_response: asked about each chunk of a client or of the target; False cuts all connections
-            instead of forwarding it.
+        lets_request, lets_response: asked about each chunk of a client or of the target, with the number of its
+            connection; False cuts all connections instead of forwarding it.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -22,13 +23,16 @@ class Proxy:
         self.port = 0
         self.is_open = True
         self.delay_s = 0.0
-        self.lets_request: Callable[[bytes], bool] | None = None
-        self.lets_response: Callable[[bytes], bool] | None = None
+        self.lets_request: Callable[[int, bytes], bool] | None = None
+        self.lets_response: Callable[[int, bytes], bool] | None = None
         self.ends: set[_End] = set()
+        self.numbers = itertools.count()
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Proxy:
-        self._server = await asyncio.get_running_loop().create_server(lambda: _Near(self), "127.0.0.1", 0)
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: _Near(self, next(self.numbers)), "127.0.0.1", 0
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -60,8 +64,9 @@ class Proxy:
 class _End(asyncio.Protocol):
     """One end of a forwarded connection."""
 
-    def __init__(self, proxy: Proxy) -> None:
+    def __init__(self, proxy: Proxy, number: int) -> None:
         self.proxy = proxy
+        self.number = number
         self.transport: asyncio.Transport
         self.other: _End | None = None
         self._held: deque[bytes] = deque()
@@ -74,7 +79,7 @@ class _End(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         lets = self.proxy.lets_request if isinstance(self, _Near) else self.proxy.lets_response
-        if lets is not None and not lets(data):
+        if lets is not None and not lets(self.number, data):
             self.proxy.cut()
         elif self.proxy.delay_s or self._held:
             self._held.append(data)
@@ -112,7 +117,7 @@ class _Near(_End):
     async def _open(self) -> None:
         try:
             _, far = await asyncio.get_running_loop().create_connection(
-                lambda: _End(self.proxy), "127.0.0.1", self.proxy.target_port
+                lambda: _End(self.proxy, self.number), "127.0.0.1", self.proxy.target_port
             )
         except OSError:
             self.transport.abort()

@@ -119,6 +119,9 @@ class NatsPyLink:
             async with asyncio.timeout(timeout_s):
                 while self._outgoing:
                     await asyncio.sleep(0)
+                # Its PING goes past publishes that still wait in its buffer, and has them written: a second one is
+                # behind them.
+                await self._nats.flush()
                 await self._nats.flush()
         except (TimeoutError, NatsError) as error:
             raise NoResponse(f"nats: {error or 'timeout'}") from None
