@@ -60,8 +60,13 @@ def test_sync_at_a_rate(ours: Place, channel: str) -> None:
     assert run_json("channels", channel, **ours.variables)["bytes"] > 30_000
 
 
+def test_few_messages_a_second_are_no_silence(ours: Place, channel: str) -> None:
+    found = run_json("bench", channel, "-S", "1", "-n", "25", "--rate", "10", "--idle", "1", **ours.variables)
+    assert (found["complete"], found["subscribers"]["received"]) == (True, 25)
+
+
 def test_a_group_shares(ours: Place, channel: str) -> None:
-    found = run_json("bench", channel, "-S", "2", "--queue", "g", "--idle", "1", *FEW, **ours.variables)
+    found = run_json("bench", channel, "-S", "2", "--queue", "g", "--idle", "2", *FEW, **ours.variables)
     assert found["complete"] is True
     assert found["subscribers"]["received"] == 600
 

@@ -176,6 +176,7 @@ async def test_no_ack_in_time_is_an_ack_timeout_and_frees_the_window(ours: str, 
     async with connect(name, name, servers=ours, ack_timeout=0.2, auto_resume=False) as stan:
         with pytest.raises(AckTimeout) as caught:
             await stan.publish("c", b"")
+        await server.wait_for(1)
         assert [guid for guid, _ in server.publishes] == [caught.value.guid.encode()]
         assert stan.pending_count == 0
         server.ack(0)  # late: nobody minds

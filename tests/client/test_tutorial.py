@@ -28,7 +28,7 @@ def test_the_blocks_of_the_guide_do_what_it_says(start: Callable[..., ServerProc
             script = re.sub(r'(connect\("[\w-]+", "[\w-]+")', rf'\1, servers="nats://127.0.0.1:{port}"', script)
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", script],
-            capture_output=True, text=True, timeout=30, check=False,
+            capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert (done.stdout, done.stderr, done.returncode) == (expected, "", 0), code
 

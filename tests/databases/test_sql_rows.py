@@ -353,7 +353,7 @@ def test_a_database_that_does_not_answer(driver: str, database_servers: Callable
     server = database_servers(driver)
     name = server.create()
     join = "&" if "?" in server.source(name) else "?"
-    source = server.source(name).replace("30s", "1s") + ("" if driver == "mysql" else f"{join}readTimeout=1s")
+    source = server.source(name).replace("30s", "2s") + ("" if driver == "mysql" else f"{join}readTimeout=2s")
 
     async def body() -> None:
         await create_tables({"driver": driver, "source": server.source(name)})

@@ -150,7 +150,6 @@ def test_a_killed_child_is_served_again(run: Run, caplog: pytest.LogCaptureFixtu
         address, http_address, first = server.client_url, server.http_address, server.pid
         for count in (1, 2, 3):
             assert server.pid is not None
-            killed = time.monotonic()
             os.kill(server.pid, signal.SIGKILL)
             async with asyncio.timeout(PATIENCE_S):
                 await restarted.wait()
@@ -159,7 +158,6 @@ def test_a_killed_child_is_served_again(run: Run, caplog: pytest.LogCaptureFixtu
                 link.connection.write(b"PUB a 1\r\nx\r\n")
                 while len(link.sink.messages) < count:
                     await link.seen("chunk", link.count("chunk") + 1)
-            assert time.monotonic() - killed < 5
             restarted.clear()
             assert server.restart_count == count
             assert (server.client_url, server.http_address) == (address, http_address)

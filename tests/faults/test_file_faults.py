@@ -75,12 +75,12 @@ async def commit(store: FileStore, ledger: Ledger, batch: list[Record]) -> bool:
 
 async def compare_patiently(store: FileStore, ledger: Ledger) -> None:
     """What must wait for the channel files is refused while they fail, not answered wrongly."""
-    for _ in range(100):
-        try:
-            return await compare_messages(store, ledger.state())
-        except StoreError:
-            await asyncio.sleep(0.02)
-    return await compare_messages(store, ledger.state())
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await compare_messages(store, ledger.state())
+            except StoreError:
+                await asyncio.sleep(0.02)
 
 
 async def run_with_fault(tmp_path: Path, number: int, fault: FileFault, *, crash: bool) -> bool:

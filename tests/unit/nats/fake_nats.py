@@ -13,7 +13,7 @@ from nats_streaming.nats.handshake import LinkOptions
 from nats_streaming.nats.urls import ServerUrl
 from nats_streaming.protocol.nats_reader import MessageSink
 
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 
 
 class Peer:

@@ -148,6 +148,7 @@ class Worker:
         seen = [0] * plan.publishers  # of each publisher, the number that comes next
         result.begun_ns = result.ended_ns = self._clock.monotonic_ns()
         while True:
+            before = result.received
             try:
                 async with asyncio.timeout(plan.idle_s):
                     while plan.queue or result.received + result.missing < plan.total:
@@ -156,11 +157,11 @@ class Worker:
                             return
                         self._take(message, result, seen)
                         subscription.ack_nowait(message)
-                        if result.received % 256 == 0:
-                            break
-                    else:
-                        return
+                    return
             except TimeoutError:
+                # One timer for many messages: only when none came while it ran has there been silence.
+                if result.received > before:
+                    continue
                 # A member of a group cannot know which messages are its own: silence is how it ends.
                 if not plan.queue:
                     result.missing = plan.total - result.received

@@ -15,7 +15,7 @@ from nats_streaming.errors import ConfigError
 from nats_streaming.server.logs import syslog as log_syslog
 from nats_streaming.server.logs.syslog import local_syslog, remote_syslog
 
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 
 
 @contextmanager
