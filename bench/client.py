@@ -21,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.suite.arguments import count
 from bench.suite.processes import resident_bytes
 from nats_streaming.client import connect
 from tests.interop.prepare import prepare
@@ -70,7 +71,7 @@ async def soak(url: str, count: int) -> None:
             async for message in sub:
                 await message.ack()
                 taken += 1
-                if taken % (count // 20) == 0:
+                if taken % max(1, count // 20) == 0:
                     print(f"  {taken:>10,} messages: {resident_bytes([os.getpid()]) / 1e6:7.1f} MB", flush=True)
                 if taken == count:
                     return
@@ -139,8 +140,8 @@ def fresh_server() -> ServerProcess:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--messages", type=int, default=200_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--messages", type=count, default=200_000)
+    parser.add_argument("--rounds", type=count, default=3)
     parser.add_argument("--soak", type=int, default=0)
     parser.add_argument("--transport", default="native", choices=["native", "nats-py"])
     parser.add_argument("--old", action="store_true")
@@ -154,7 +155,7 @@ def main() -> None:
                 result = run(consume(url, options.messages, options.transport, manual=manual))
                 rows.setdefault(name, []).append(result)
             if options.old:
-                published, consumed = old_client(url, options.messages // 4)
+                published, consumed = old_client(url, max(1, options.messages // 4))
                 rows.setdefault("old client: publish", []).append((published, 0.0))
                 rows.setdefault("old client: consume", []).append((consumed, 0.0))
     print(f"{options.transport}, {options.messages:,} messages of {len(DATA)} bytes; medians (min..max)")

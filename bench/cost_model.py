@@ -23,6 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.suite import machine, page, perf, processes
+from bench.suite.arguments import count
 from bench.suite.engine_times import engine_times
 from bench.suite.load import Party, Publisher, Subscriber, drive
 from bench.suite.servers import FILE, MEMORY, THROUGH_NATS, Server, Side, running
@@ -153,7 +154,9 @@ def report(options: argparse.Namespace) -> str:
         for title, arguments in variants.items():
             side = Side("ours", executable(), tuple(arguments))
             columns = {
-                scenario.title: stages_of(side, scenario, int(options.messages * scenario.share), options.rounds)
+                scenario.title: stages_of(
+                    side, scenario, max(1, int(options.messages * scenario.share)), options.rounds
+                )
                 for scenario in SCENARIOS
                 if options.only in scenario.title
             }
@@ -164,8 +167,8 @@ def report(options: argparse.Namespace) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--messages", type=int, default=300_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--messages", type=count, default=300_000)
+    parser.add_argument("--rounds", type=count, default=3)
     parser.add_argument("--ours-arguments", default="", metavar="WORDS", help="of one table instead of the two")
     parser.add_argument("--only", default="", help="a part of a scenario's title")
     parser.add_argument("--write", action="store_true", help=f"into {PAGE.relative_to(CHECKOUT)}")

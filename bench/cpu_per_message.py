@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.loadgen import Acker, Client, Counter
+from bench.suite.arguments import count
 from bench.suite.processes import cpu_seconds, peak_bytes, tree
 from tests.support.servers import ServerProcess
 
@@ -55,9 +56,9 @@ def run_round(number: int, messages: int, with_delivery: bool, window: int) -> d
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--messages", type=int, default=300_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--window", type=int, default=1024, help="max in flight of the subscriber")
+    parser.add_argument("--messages", type=count, default=300_000)
+    parser.add_argument("--rounds", type=count, default=5)
+    parser.add_argument("--window", type=count, default=1024, help="max in flight of the subscriber")
     parser.add_argument("--executable", help="streaming server to measure instead of the installed one")
     options = parser.parse_args()
     if options.executable:

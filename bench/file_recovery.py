@@ -20,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.suite import page
+from bench.suite.arguments import count
 from bench.suite.figures import PEAK, RATE, START, Figures
 from bench.suite.load import Publisher, Subscriber, drive
 from bench.suite.results import Part
@@ -61,11 +62,13 @@ def measure(side: Side, directory: Path, each: int, channels: list[bytes]) -> Fi
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--messages", type=int, default=1_000_000)
-    parser.add_argument("--channels", type=int, default=100)
+    parser.add_argument("--rounds", type=count, default=5)
+    parser.add_argument("--messages", type=count, default=1_000_000)
+    parser.add_argument("--channels", type=count, default=100)
     parser.add_argument("--directory", type=Path, default=CACHE / "stores", help="on a real disk")
     options = parser.parse_args()
+    if options.messages < options.channels:
+        parser.error("--messages must be at least --channels: each holds some")
     sides = [Side("ours", executable()), Side("Go", go_binary(GO_SERVER))]
     channels = [b"bench.%d" % number for number in range(options.channels)]
     each = options.messages // options.channels

@@ -21,6 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.loadgen import Client
+from bench.suite.arguments import count
 from bench.suite.processes import tree
 from tests.support.servers import ServerProcess, executable
 
@@ -80,8 +81,8 @@ def compared(values: list[float], first: list[float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--messages", type=int, default=300, help="publishes of each server in each round")
+    parser.add_argument("--rounds", type=count, default=20)
+    parser.add_argument("--messages", type=count, default=300, help="publishes of each server in each round")
     parser.add_argument("--store", choices=("MEMORY", "FILE"), action="append", help="default: one after the other")
     parser.add_argument("--executable", action="append", help="to measure instead of the installed server")
     parser.add_argument("--go-server", help="the original's executable, to compare with")

@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.loadgen import Client, Counter
+from bench.suite.arguments import count
 from bench.suite.processes import resident_bytes
 from tests.support.servers import ServerProcess
 
@@ -26,7 +27,7 @@ def encoded_bytes(channel: bytes, sequence: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--messages", type=int, default=1_000_000)
+    parser.add_argument("--messages", type=count, default=1_000_000)
     options = parser.parse_args()
     channel, warm = b"bench", 20_000
     server = ServerProcess("-mm", "0", "-mb", "0").start()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.suite.arguments import count
 from nats_streaming.clock import SystemClock
 from nats_streaming.monitor import pages
 from nats_streaming.monitor.metrics import Counters, MetricsPage
@@ -101,8 +102,8 @@ async def measure(write: Callable[[Output], Awaitable[None]]) -> tuple[int, floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--channels", type=int, default=10_000)
-    parser.add_argument("--subscriptions", type=int, default=10_000)
+    parser.add_argument("--channels", type=count, default=10_000)
+    parser.add_argument("--subscriptions", type=count, default=10_000)
     options = parser.parse_args()
     driver = large_engine(options.channels, options.subscriptions)
     source = EngineSource(

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.loadgen import Client
 from bench.suite import page
+from bench.suite.arguments import count
 from bench.suite.figures import Figures, ratios, spread
 from bench.suite.runner import Plan, measure_part
 from bench.suite.servers import Server, Side, serving
@@ -42,6 +43,9 @@ from tests.support.servers import executable
 
 SHARES = {"publish-1": 1.0, "channels-100": 0.4, "1-to-1": 0.6, "sync-1": 0.02}
 """Workloads of the benchmark, and their parts of --messages."""
+
+STORED_CHANNELS = (1, 100)
+"""Among how many channels `--stored` messages are divided for the starts."""
 
 RECOVERING = "Recovering the state"
 NAMES = ("discover", "pub", "sub", "unsub", "close", "subclose", "ack")
@@ -121,12 +125,14 @@ def logged_at(log: str, words: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--messages", type=int, default=20_000)
-    parser.add_argument("--stored", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=count, default=3)
+    parser.add_argument("--messages", type=count, default=20_000)
+    parser.add_argument("--stored", type=count, default=1_000_000)
     parser.add_argument("--drivers", default="postgres,mysql,sqlite")
     parser.add_argument("--only", default="", help="a part of a workload's name, or of `recovery`")
     options = parser.parse_args()
+    if options.stored < max(STORED_CHANNELS):
+        parser.error(f"--stored must be at least {max(STORED_CHANNELS)}: each channel holds some")
     ours, theirs = Side("ours", executable()), Side("Go", go_binary(GO_SERVER))
     for driver in options.drivers.split(","):
         directory = tempfile.mkdtemp(prefix="bench-sql-")
@@ -164,7 +170,7 @@ def compare_work(place: Place, sides: list[Side], options: argparse.Namespace) -
 def compare_starts(place: Place, sides: list[Side], options: argparse.Namespace) -> None:
     directory = Path(place.directory)
     rows: list[list[str]] = []
-    for channels in (1, 100):
+    for channels in STORED_CHANNELS:
         source = place.new()
         asyncio.run(fill(place.driver, source, options.stored, channels))
         arguments = place.arguments(source)

@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.loadgen import Client, field, varint
+from bench.suite.arguments import count
 from bench.suite.processes import resident_bytes, tree
 from tests.support.servers import ServerProcess, executable, free_port
 
@@ -74,10 +75,10 @@ def idle_memory(subscriptions: int, channels: int) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=count, default=15)
     parser.add_argument("--executable")
-    parser.add_argument("--subscriptions", type=int, default=10_000)
-    parser.add_argument("--channels", type=int, default=1_000)
+    parser.add_argument("--subscriptions", type=count, default=10_000)
+    parser.add_argument("--channels", type=count, default=1_000)
     options = parser.parse_args()
     if options.executable:
         os.environ["STAN_SERVER_UNDER_TEST"] = options.executable

@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from bench.suite import machine, page, plots, results, runner
+from bench.suite.arguments import count
 from bench.suite.servers import STORES, sides
 from bench.suite.toolchain import CACHE, CHECKOUT, GO_SERVER, STAN_BENCH, BuildFailed, GoMissing, go_binary
 from tests.support.servers import executable
@@ -40,7 +41,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="a part or a pattern such as 'go-*'; may be repeated",
     )
     add("--list", action="store_true", help="print the names of the parts and end")
-    add("--rounds", type=int, help="of each part on each server; 3, or 1 with --quick")
+    add("--rounds", type=count, help="of each part on each server; 3, or 1 with --quick")
     add("--scale", type=float, help="of the numbers of messages; 1, or 0.1 with --quick")
     add("--no-go", action="store_true", help="measure ours alone")
     add("--ours-arguments", default="", metavar="WORDS", help="more arguments for our server")
@@ -56,8 +57,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     for pattern in options.only:
         if not any(fnmatchcase(name, pattern) for name in runner.known_names()):
             parser.error(f"--only {pattern}: no part has such a name; --list prints them")
-    if options.rounds < 1 or options.scale <= 0:
-        parser.error("--rounds and --scale must be above 0")
+    if options.scale <= 0:
+        parser.error("--scale must be above 0")
     if options.readme and not options.is_whole:
         parser.error("--readme shows a whole run: leave out --quick, --only, --rounds, --scale and --no-go")
     return options

@@ -54,7 +54,7 @@ def forget_cached(directory: Path) -> None:
                 os.close(descriptor)
 
 
-def busy_cores(seconds: float = 0.3) -> float:
+def busy_cores(seconds: float) -> float:
     """How many cores are busy now, watched for so long; what a hypervisor takes away counts as busy."""
     before, begin = _busy_ticks(), time.monotonic()
     time.sleep(seconds)

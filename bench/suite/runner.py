@@ -21,6 +21,8 @@ from bench.suite.workloads import STAN_BENCH, WORKLOADS, Setting, Workload
 COUNT_MIN = 100
 """Fewer messages measure nothing, however small the scale is."""
 
+WATCHED_S, WATCHED_S_MIN = 0.3, 0.02  # ticks of the system have 10 ms
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -42,6 +44,11 @@ class Plan:
 
     def selects(self, name: str) -> bool:
         return not self.only or any(fnmatchcase(name, pattern) for pattern in self.only)
+
+    @property
+    def watched_s(self) -> float:
+        """How long others are watched before a part: not longer than what is measured then."""
+        return max(WATCHED_S_MIN, WATCHED_S * min(1.0, self.scale))
 
     def scaled(self, count: int) -> int:
         return max(COUNT_MIN, int(count * self.scale))
@@ -88,7 +95,7 @@ def measure_part(plan: Plan, workload: Workload, store: str, sides: list[Side], 
     part = Part(workload.name, workload.title, store, workload.load, count, workload.is_headline)
     part.rounds = {side.name: [] for side in sides}
     for number in range(plan.rounds):
-        part.busy_cores.append(processes.busy_cores())
+        part.busy_cores.append(processes.busy_cores(plan.watched_s))
         # Who goes first alternates: the machine's speed drifts.
         for side in sides if number % 2 == 0 else sides[::-1]:
             setting = Setting(side, partial(stores, side), count, time.monotonic() + workload.limit_s, plan.generator)
@@ -105,7 +112,7 @@ def measure_part(plan: Plan, workload: Workload, store: str, sides: list[Side], 
 def measure_curve(plan: Plan, growth: Growth, store: str) -> Curve:
     curve = Curve(growth.name, growth.group, growth.title, store, growth.per, plan.scaled(growth.burst))
     for size in reachable(growth.sizes[store], plan.scale):
-        curve.busy_cores.append(processes.busy_cores())
+        curve.busy_cores.append(processes.busy_cores(plan.watched_s))
         point = Point(size)
         deadline = time.monotonic() + growth.limit_s
         setting = GrowthSetting(plan.sides[0], store, plan.under, curve.burst, plan.rounds, deadline)

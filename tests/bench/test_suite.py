@@ -89,7 +89,8 @@ def test_programs_that_use_its_workloads(line: str) -> None:
     ("arguments", "text"),
     [
         (("--only", "publich-1"), "--only publich-1: no part has such a name"),
-        (("--rounds", "0"), "must be above 0"),
+        (("--rounds", "0"), "'0' is not a whole number above 0"),
+        (("--scale", "0"), "must be above 0"),
         (("--readme",), "--readme shows a whole run"),
     ],
 )

@@ -18,7 +18,7 @@ OURS, GO = Side("ours", "ours"), Side("Go", "go")
 
 @pytest.fixture(autouse=True)
 def no_watching(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner.processes, "busy_cores", lambda: 0.0)
+    monkeypatch.setattr(runner.processes, "busy_cores", lambda _seconds: 0.0)
 
 
 def plan(**changes: object) -> runner.Plan:
