@@ -24,7 +24,9 @@ def pytest_report_header() -> list[str]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Try again, and report it, where real time has a part: that a machine pauses is no fault of a server."""
-    timed = {Path(__file__).parent / name for name in ("conformance", "operations", "interop")}
+    timed = {
+        Path(__file__).parent / name for name in ("bench", "cli", "client", "conformance", "interop", "operations")
+    }
     for item in items:
         if timed & set(item.path.parents):
             item.add_marker(pytest.mark.flaky(reruns=2))

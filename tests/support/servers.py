@@ -7,7 +7,10 @@ instance the Go original), which is how the expectations here were checked.
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import os
+import random
 import re
 import shutil
 import signal
@@ -16,18 +19,44 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from nats_streaming.nats.binary import find_nats_server
 
 
+def _ports() -> Iterator[int]:
+    """Ports that the system gives to nobody who does not name them, round and round; 0 where it may give any."""
+    file = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first, last = map(int, file.read_text().split()) if file.exists() else (0, 65535)
+    below, above = range(10_000, first), range(last + 1, 65_536)
+    ports: Sequence[int] = max(below, above, key=len)
+    if len(ports) < 2_000:
+        ports = [0]
+    # Several runs at a time begin at different ones.
+    begin = random.SystemRandom().randrange(len(ports))
+    return itertools.cycle([*ports[begin:], *ports[:begin]])
+
+
+_next_ports = _ports()
+
+
 def free_port() -> int:
-    """A TCP port that was free a moment ago on the loopback address."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that is free on every address, and that is not soon somebody else's.
+
+    What the system chooses when asked for any port, it may choose again in the moment before a server listens there:
+    for a nats-server of its own, or for a connection.
+    """
+    while True:
+        with contextlib.closing(socket.socket()) as probe:
+            try:
+                probe.bind(("", next(_next_ports)))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
