@@ -5,17 +5,28 @@ What is left of a cut frame is kept by its connection, and a frame too large for
 
 from __future__ import annotations
 
-SHARED_BYTES = 512 * 1024
-_OWN_FROM = SHARED_BYTES // 2
+SHARED_BYTES_MAX = 512 * 1024
+SHARED_BYTES_FIRST = 32 * 1024
+_OWN_FROM = SHARED_BYTES_MAX // 2
 
 
 class SharedBuffer:
     """The buffer; its event loop must not hold on to a view of it between `get_buffer` and `buffer_updated` of
-    different connections, which the loops of Windows do and others do not."""
+    different connections, which the loops of Windows do and others do not.
+
+    It begins small: with little to do nobody needs more.
+    """
 
     def __init__(self) -> None:
-        self.data = bytearray(SHARED_BYTES)
+        self.data = bytearray(SHARED_BYTES_FIRST)
         self.view = memoryview(self.data)
+
+    def enlarge(self, size: int) -> None:
+        """Have room for `size` bytes, or the most there may be. What is in it is not kept."""
+        size = min(size, SHARED_BYTES_MAX)
+        if size > len(self.data):
+            self.data = bytearray(size)
+            self.view = memoryview(self.data)
 
 
 class Receiver:
@@ -60,6 +71,8 @@ class Receiver:
         Args:
             wanted: size of the frame, 0 if it is not known.
         """
+        if self._own is None and self.stop == len(self._shared.data):
+            self._shared.enlarge(2 * self.stop)  # there may have been more to read
         if start == self.stop:
             self._rest = b""
             self._own = None
@@ -72,3 +85,4 @@ class Receiver:
         else:
             self._rest = bytes(self.data[start : self.stop])
             self._own = None
+            self._shared.enlarge(2 * max(wanted, len(self._rest)))

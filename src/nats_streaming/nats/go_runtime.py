@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
 from typing import Final
 
 GC_PERCENT: Final = 200  # Go's own is 100; 400 gains little more and costs three times the memory
 
 
-def go_runtime_variables(given: Mapping[str, str], *, root: Path = Path("/")) -> dict[str, str]:
+def go_runtime_variables(given: Mapping[str, str], *, root: str = "/") -> dict[str, str]:
     """What to add to the environment of the nats-server.
 
     Args:
@@ -42,37 +41,40 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def has_cpu_quota(root: Path) -> bool:
+def has_cpu_quota(root: str) -> bool:
     """Whether a control group, ours or one above it, limits our CPU time (Linux).
 
     Source: cgroups(7); `cpu.max` of version 2, `cpu.cfs_quota_us` of version 1.
     """
     try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
+        with open(os.path.join(root, "proc/self/cgroup"), encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.read().splitlines()
     except OSError:
         return False  # no Linux, or none with control groups
-    return any(_is_limit(file) for line in lines for file in _limit_files(root / "sys/fs/cgroup", line))
+    mounted = os.path.join(root, "sys/fs/cgroup")
+    return any(_is_limit(path) for line in lines for path in _limit_files(mounted, line))
 
 
-def _limit_files(mounted: Path, line: str) -> Iterator[Path]:
+def _limit_files(mounted: str, line: str) -> Iterator[str]:
     """Where the limits of one line of /proc/self/cgroup may stand: its group and those above, in either version."""
     _, _, named = line.partition(":")
     controllers, _, group = named.partition(":")
     if not controllers:
         top, name = mounted, "cpu.max"
     elif "cpu" in controllers.split(","):
-        top, name = mounted / controllers, "cpu.cfs_quota_us"
+        top, name = os.path.join(mounted, controllers), "cpu.cfs_quota_us"
     else:
         return
-    path = PurePosixPath(group.lstrip("/"))
+    path = [part for part in group.split("/") if part]
     # Without a namespace of its own a container sees the path on the host, and its own group mounted as the top.
-    for place in (path, *path.parents):
-        yield top / place / name
+    for depth in range(len(path), -1, -1):
+        yield os.path.join(top, *path[:depth], name)
 
 
-def _is_limit(file: Path) -> bool:
+def _is_limit(path: str) -> bool:
     try:
-        quota = file.read_text().split()[0]
+        with open(path, encoding="utf-8") as file:
+            quota = file.read().split()[0]
     except (OSError, IndexError):
         return False
     return quota not in ("max", "-1")

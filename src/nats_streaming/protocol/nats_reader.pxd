@@ -14,6 +14,7 @@ cdef class MessageSink:
 cdef class NatsReader:
     cdef readonly MessageSink sink
     cdef readonly object control
+    cdef Py_ssize_t chunk_bytes
     cdef bytearray buffer
     cdef readonly Py_ssize_t start
     cdef readonly Py_ssize_t stop

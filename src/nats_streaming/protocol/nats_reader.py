@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from nats_streaming.errors import ProtocolError
 
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 256 * 1024  # what there is room for, at least, under load
+CHUNK_BYTES_FIRST = 32 * 1024  # and before that: most links never have more to read at a time
 LINE_BYTES_MAX = 1 << 20  # INFO of a large cluster is the longest line there is
 PAYLOAD_BYTES_MAX = 1 << 26  # the largest max_payload that a nats-server accepts, 64 MiB
 _ROOM_KEPT = 1 << 22  # several messages of the usual max_payload, 1 MiB: those do not make it grow and shrink
@@ -75,7 +76,8 @@ class NatsReader:
     def __init__(self, sink: MessageSink, control: LinkControl) -> None:
         self.sink = sink
         self.control = control
-        self.buffer = bytearray(2 * CHUNK_BYTES)
+        self.chunk_bytes = CHUNK_BYTES_FIRST
+        self.buffer = bytearray(2 * CHUNK_BYTES_FIRST)
         self.start = 0
         self.stop = 0
         self.wanted = 0
@@ -88,20 +90,21 @@ class NatsReader:
     def get_buffer(self, size_hint: int) -> memoryview:
         """The free end of the receive buffer, never empty, for `asyncio.BufferedProtocol.get_buffer`."""
         if self.start == self.stop and len(self.buffer) > _ROOM_KEPT:
-            self.buffer = bytearray(2 * CHUNK_BYTES)  # a large message has gone: give its room back
-        if len(self.buffer) - self.stop < CHUNK_BYTES:
-            self.make_room(CHUNK_BYTES)
+            self.buffer = bytearray(2 * self.chunk_bytes)  # a large message has gone: give its room back
+        if len(self.buffer) - self.stop < self.chunk_bytes:
+            self.make_room()
         return memoryview(self.buffer)[self.stop :]
 
-    def make_room(self, count: int) -> None:
-        """Move the unread rest to the front; into a larger buffer if the frame begun needs it."""
+    def make_room(self) -> None:
+        """Move the unread rest to the front; into a larger buffer if the frame begun needs it, or the load."""
         rest = self.stop - self.start
         size = len(self.buffer)
-        need = max(rest + count, self.wanted + CHUNK_BYTES)
+        usual = 2 * self.chunk_bytes
+        need = max(rest, self.wanted) + self.chunk_bytes
         if need > size:
-            size = need
-        elif size > 4 * CHUNK_BYTES and need <= 2 * CHUNK_BYTES:
-            size = 2 * CHUNK_BYTES  # a large message has gone: give its room back
+            size = max(need, usual)
+        elif size > 2 * usual and need <= usual:
+            size = usual  # a large message has gone: give its room back
         # Never resize in place: the event loop may still hold a view of the buffer.
         moved = bytearray(size) if size != len(self.buffer) else self.buffer
         moved[:rest] = self.buffer[self.start : self.stop]
@@ -128,6 +131,8 @@ class NatsReader:
             ProtocolError: what came is not the NATS protocol; drop the connection.
         """
         self.stop += count
+        if self.stop == len(self.buffer) and self.chunk_bytes < CHUNK_BYTES:
+            self.chunk_bytes *= 2  # there may have been more to read
         if self.wanted > self.stop - self.start:
             return
         self.wanted = 0

@@ -13,7 +13,7 @@ V2 = "0::/system.slice/nats.service\n"
 V1 = "12:cpuset:/\n9:cpu,cpuacct:/docker/4711\n3:memory:/\n"
 
 
-def machine(root: Path, cgroup: str | None, files: dict[str, str]) -> Path:
+def machine(root: Path, cgroup: str | None, files: dict[str, str]) -> str:
     if cgroup is not None:
         (root / "proc/self").mkdir(parents=True)
         (root / "proc/self/cgroup").write_text(cgroup)
@@ -21,18 +21,18 @@ def machine(root: Path, cgroup: str | None, files: dict[str, str]) -> Path:
         path = root / "sys/fs/cgroup" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return root
+    return str(root)
 
 
 @pytest.mark.parametrize(("cores", "left"), [(1, "1"), (2, "1"), (3, "2"), (64, "63")])
 def test_one_core_is_left_to_the_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cores: int, left: str) -> None:
     monkeypatch.setattr(go_runtime, "usable_cores", lambda: cores)
-    assert go_runtime_variables({"PATH": "/bin"}, root=tmp_path) == {"GOGC": "200", "GOMAXPROCS": left}
+    assert go_runtime_variables({"PATH": "/bin"}, root=str(tmp_path)) == {"GOGC": "200", "GOMAXPROCS": left}
 
 
 def test_what_is_given_is_not_touched(tmp_path: Path) -> None:
-    assert "GOGC" not in go_runtime_variables({"GOGC": "off"}, root=tmp_path)
-    assert go_runtime_variables({"GOGC": "", "GOMAXPROCS": ""}, root=tmp_path) == {}
+    assert "GOGC" not in go_runtime_variables({"GOGC": "off"}, root=str(tmp_path))
+    assert go_runtime_variables({"GOGC": "", "GOMAXPROCS": ""}, root=str(tmp_path)) == {}
 
 
 @pytest.mark.parametrize(
