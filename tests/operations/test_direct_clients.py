@@ -338,7 +338,7 @@ async def test_a_reload_that_wants_tls_leaves_new_clients_to_nats(start: Start, 
     subscription = await client.subscribe("foo")
     authority = Authority(tmp_path)
     certificate, key = authority.issue("server", "127.0.0.1")
-    for handshake_first in ("false", "true"):
+    for handshake_first in ("true", "false"):
         file.write_text(
             plain + f'tls {{ cert_file: "{certificate}", key_file: "{key}", handshake_first: {handshake_first} }}\n'
         )
@@ -364,3 +364,8 @@ async def test_a_reload_that_wants_tls_leaves_new_clients_to_nats(start: Start, 
     await client.publish("foo", b"still here")
     assert (await subscription.next()).data == b"still here"
     await client.nats.close()
+    why = "this server was started with a configuration without TLS, and has to be started again for it"
+    assert f"Our own connections to the nats-server cannot be made anew with TLS: {why}" in server.log()
+    os.kill(children(server.pid)[0], signal.SIGKILL)
+    await asyncio.to_thread(server.wait_for_log, f"cannot reconnect .*: nats: secure connection required: {why}")
+    server.stop()

@@ -97,6 +97,11 @@ def _run(arguments: list[str]) -> int:
     for warning in options.warnings:
         logging.getLogger(STREAMING_LOGGER).warning("%s", warning)
 
+    from nats_streaming.server.process.openssl import leave_out_openssl, may_encrypt
+
+    if not may_encrypt(options):
+        leave_out_openssl()
+
     from nats_streaming.server.app import run
 
     return run(options)

@@ -69,6 +69,9 @@ class LinkOptions:
     tls_handshake_first: bool = False
     """The server starts TLS before it sends INFO."""
 
+    tls_impossible: str = ""
+    """Why this process can do no TLS, for whoever reads the error; "" if it can."""
+
     preamble: bytes = b""
     """Sent before anything else, where the server wants to be told who connects (PROXY protocol)."""
 

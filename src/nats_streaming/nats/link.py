@@ -130,6 +130,8 @@ class Link(asyncio.BufferedProtocol, LinkControl):
         await self.ping()
 
     def _ssl_context(self) -> ssl.SSLContext:
+        if self._options.tls_impossible:
+            raise NatsLinkError(f"nats: secure connection required: {self._options.tls_impossible}")
         if self._options.ssl_context is not None:
             return self._options.ssl_context
         import ssl

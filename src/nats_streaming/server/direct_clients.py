@@ -11,7 +11,7 @@ import sys
 from typing import Final
 
 from nats_streaming.nats.binary import BINARY_VARIABLE, is_beside_python
-from nats_streaming.server.settings.options import Options
+from nats_streaming.server.settings.options import NatsOptions, Options
 
 PLAIN_NATS_KEYS: Final = frozenset((
     "authorization", "connect_error_reports", "debug", "host", "http_base_path", "lame_duck_duration",
@@ -41,13 +41,21 @@ def why_not_direct(options: Options) -> str:
         return "other servers share the subjects"
     if nats.trace or nats.trace_verbose:
         return "the NATS protocol is traced"
+    reason = why_not_plain(nats)
+    if reason:
+        return reason
+    if not _is_our_own(nats.binary) and not _knows_proxies(nats.binary):
+        return "this nats-server knows no PROXY protocol"
+    return ""
+
+
+def why_not_plain(nats: NatsOptions) -> str:
+    """What the embedded nats-server is told that may change who gets which message, and how; "" if nothing is."""
     if nats.child_arguments:
         return f"NATS has the argument {nats.child_arguments[0]}"
     for key in sorted(nats.config_keys):
         if not _is_plain(key):
             return f"the NATS configuration has {key}"
-    if not _is_our_own(nats.binary) and not _knows_proxies(nats.binary):
-        return "this nats-server knows no PROXY protocol"
     return ""
 
 
@@ -55,7 +63,7 @@ def _is_plain(key: str) -> bool:
     section, is_inner, _ = key.partition(".")
     if section == "authorization" and is_inner:
         return key in _ONE_USER
-    return section in PLAIN_NATS_KEYS or key == "trace"  # which is false, then
+    return section in PLAIN_NATS_KEYS or key == "trace"  # which is looked at by its value
 
 
 def _is_our_own(binary: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 
 from nats_streaming.nats.handshake import Authenticator, LinkOptions
+from nats_streaming.server.process.openssl import why_no_tls
 from nats_streaming.server.settings.options import LinkSecurity, Options
 from nats_streaming.server.version import version_text
 
@@ -36,8 +37,9 @@ def link_options(options: Options, suffix: str) -> LinkOptions:
         version=version_text(),
         follow_discovered=bool(options.nats_server_url),
         tls_handshake_first=link.handshake_first,
-        tls_required=_wants_tls(link),
+        tls_required=link.wants_tls,
         tls_hostname=link.server_name or None,
+        tls_impossible=why_no_tls(),
     )
     if made.tls_required:
         from nats_streaming.nats.client_tls import client_context
@@ -46,19 +48,6 @@ def link_options(options: Options, suffix: str) -> LinkOptions:
         if link.insecure:
             _log.warning("TLS certificate chain and hostname will not be verified. DO NOT USE IN PRODUCTION!")
     return made
-
-
-def _wants_tls(link: LinkSecurity) -> bool:
-    """Whoever says how TLS shall be wants it: a server without is refused then."""
-    return bool(
-        link.secure
-        or link.client_ca
-        or link.client_cert
-        or link.client_key
-        or link.server_name
-        or link.insecure
-        or link.handshake_first
-    )
 
 
 def _authenticator(link: LinkSecurity) -> Authenticator | None:

@@ -10,6 +10,7 @@ import logging
 from nats_streaming.errors import ConfigError, NatsServerError
 from nats_streaming.server.logs.lines import NATS_SERVER_LOGGER
 from nats_streaming.server.nats_side import NatsSide
+from nats_streaming.server.process.openssl import why_no_tls
 from nats_streaming.server.settings.options import Options
 
 _log = logging.getLogger("nats_streaming")
@@ -33,6 +34,9 @@ def reload_nats(options: Options, nats: NatsSide) -> None:
         if refused:
             logging.getLogger(NATS_SERVER_LOGGER).error("Failed to reload server configuration: %s", refused)
             return
+        reason = why_no_tls()
+        if reason and "tls" in options.nats.config_keys:
+            _log.warning("Our own connections to the nats-server cannot be made anew with TLS: %s", reason)
         nats.child.reload(options.nats.config_text, options.nats.config_places)
     except (ConfigError, NatsServerError) as error:
         _log.error("Reload: %s", error)

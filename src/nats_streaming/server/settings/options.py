@@ -106,6 +106,19 @@ class LinkSecurity:
     insecure: bool = False
     handshake_first: bool = False
 
+    @property
+    def wants_tls(self) -> bool:
+        """Whoever says how TLS shall be wants it: a server without is refused then."""
+        return bool(
+            self.secure
+            or self.client_ca
+            or self.client_cert
+            or self.client_key
+            or self.server_name
+            or self.insecure
+            or self.handshake_first
+        )
+
 
 @dataclass(slots=True)
 class EncryptionOptions:
