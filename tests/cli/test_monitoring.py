@@ -82,8 +82,11 @@ def test_watch_sees_what_is_published(ours: Place, channel: str) -> None:
         while run_json("channels", channel, **ours.variables)["last_seq"] < 10:
             assert publisher.poll() is None
         out = run("watch", channel, "-i", "1", "-n", "3", "--json", **ours.variables).stdout
-        rates = [json.loads(line)["channels"][0]["in_per_s"] for line in out.splitlines()]
-        assert any(100 <= rate <= 400 for rate in rates), rates
+        looks = [json.loads(line) for line in out.splitlines()]
+        stored = [look["channels"][0]["channel"]["last"] for look in looks]
+        assert stored[0] < stored[-1]
+        for before, after, now in zip(stored, stored[1:], looks[1:], strict=False):
+            assert now["channels"][0]["in_per_s"] == pytest.approx((after - before) / now["seconds"], rel=0.01)
     finally:
         publisher.send_signal(signal.SIGINT)
         publisher.communicate(timeout=RUN_SECONDS)

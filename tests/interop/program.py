@@ -14,8 +14,8 @@ from typing import IO
 
 from .prepare import Program
 
-ANSWER_SECONDS = 15.0
-MESSAGE_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
+MESSAGE_SECONDS = 30.0
 
 # How long a subscription must stay silent for a test to believe that nothing more comes: long against a delivery on
 # loopback.

@@ -248,7 +248,7 @@ async def test_requests_that_come_before_the_connect(partition: MakePartition, n
     assert not request.done()
     connect = stan.ConnectRequest(clientID=b"early", heartbeatInbox=b"hb", protocol=1, connID=b"conn")
     assert not (await connect_request(connection, connect)).error
-    assert stan.PubAck.FromString((await acks.next(0.5)).payload) == stan.PubAck(guid=b"g")
+    assert stan.PubAck.FromString((await acks.next()).payload) == stan.PubAck(guid=b"g")
     assert not stan.SubscriptionResponse.FromString((await request).payload).error
 
     publish.clientID = subscribe.clientID = b"never"
@@ -265,7 +265,7 @@ async def test_requests_that_come_before_the_connect(partition: MakePartition, n
     assert stan.PubAck.FromString((await acks.next()).payload).error
     answer = await connection.request("_STAN.sub.test-cluster", subscribe.SerializeToString())
     assert stan.SubscriptionResponse.FromString(answer.payload).error == refusal
-    assert time.monotonic() - begun < 0.5
+    assert time.monotonic() - begun < 0.9, "nobody is waited for again"
     connect.clientID, connect.connID = b"never", b"another"
     await connect_request(connection, connect)
     connection.publish("_STAN.pub.test-cluster.foo", publish.SerializeToString(), "acks")

@@ -13,7 +13,7 @@ from pathlib import Path
 from nats_streaming.nats.binary import find_nats_server
 from tests.support.servers import free_port
 
-_START_SECONDS = 10.0
+_START_SECONDS = 30.0
 
 
 class NatsServer:
@@ -60,7 +60,7 @@ class NatsServer:
     def stop(self) -> None:
         if self.process is not None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(30)
 
     def close(self) -> None:
         self.stop()

@@ -52,7 +52,7 @@ class NatsServer:
             time.sleep(0.005)
         return self
 
-    def wait_for_log(self, text: str, seconds: float = 10.0) -> None:
+    def wait_for_log(self, text: str, seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
         while text not in self.log():
             assert time.monotonic() < deadline, f"no {text!r} in the log:\n{self.log()}"
@@ -61,7 +61,7 @@ class NatsServer:
     def kill(self) -> None:
         if self.process is not None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(30)
 
     def close(self) -> None:
         self.kill()

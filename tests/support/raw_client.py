@@ -20,7 +20,7 @@ from tests.support import stan_messages as stan
 from tests.support.stan_messages import StanMessage, StartPosition, decode_canonical
 
 Text = str | bytes
-REPLY_SECONDS = 10.0
+REPLY_SECONDS = 20.0
 """How long a helper waits for something that must come: long, since it is only spent when a test fails."""
 
 _unique = itertools.count(1)

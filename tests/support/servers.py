@@ -73,19 +73,19 @@ def running_nats(directory: Path, config: str = "") -> Iterator[int]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
     process = subprocess.Popen([find_nats_server(), "-c", str(file)], **quiet)
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port)).close()
                 break
             except OSError:
                 assert process.poll() is None, f"nats-server exited with {process.returncode}"
-                assert time.monotonic() < deadline, "nats-server does not listen after 10 s"
+                assert time.monotonic() < deadline, "nats-server does not listen after 30 s"
                 time.sleep(0.005)
         yield port
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(30)
 
 
 def executable() -> str:
@@ -161,7 +161,7 @@ class ServerProcess:
                 env={**os.environ, **self.environment},
             )
 
-    def start(self, ready_seconds: float = 20.0, *, until: str = READY) -> ServerProcess:
+    def start(self, ready_seconds: float = 60.0, *, until: str = READY) -> ServerProcess:
         """Spawn and wait until the log says `until`, by default that the streaming server is ready."""
         already = self.log().count(until)
         self.spawn()
@@ -176,11 +176,11 @@ class ServerProcess:
             time.sleep(0.005)
         return self
 
-    def wait(self, seconds: float = 10.0) -> int:
+    def wait(self, seconds: float = 30.0) -> int:
         assert self.process is not None
         return self.process.wait(seconds)
 
-    def wait_for_log(self, pattern: str, seconds: float = 10.0, *, since: int = 0) -> re.Match[str]:
+    def wait_for_log(self, pattern: str, seconds: float = 30.0, *, since: int = 0) -> re.Match[str]:
         """Wait until `pattern` occurs in the log behind its first `since` characters.
 
         Raises:
@@ -208,7 +208,7 @@ class ServerProcess:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(10)
+        self.process.wait(30)
 
     def close(self) -> None:
         """End the process if it still runs and remove its directory."""
@@ -240,7 +240,7 @@ class Ended(NamedTuple):
 
 
 def run_to_end(
-    *arguments: str, seconds: float = 20.0, cwd: Path | None = None, environment: Mapping[str, str] | None = None
+    *arguments: str, seconds: float = 60.0, cwd: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> Ended:
     """Run the server's executable with arguments that make it end by itself.
 

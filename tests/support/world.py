@@ -12,7 +12,7 @@ from typing import Any
 from tests.support.raw_client import NatsClient, StanClient, Text, unique
 from tests.support.servers import ServerProcess
 
-LOG_SECONDS = 5.0
+LOG_SECONDS = 20.0
 _POLL_SECONDS = 0.01
 
 
