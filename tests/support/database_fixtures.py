@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
+import asyncio
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from nats_streaming.stores.sql.create import create_tables
 from tests.support.databases import SERVERS, DatabaseServer
-from tests.support.servers import executable
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +31,7 @@ def database_servers() -> Iterator[Callable[[str], DatabaseServer]]:
 
 
 def sql_arguments(driver: str, servers: Callable[[str], DatabaseServer], directory: Path) -> list[str]:
-    """Arguments of a server on a new database, whose tables `-sql_init` has created.
+    """Arguments of a server on a new database with its tables.
 
     Args:
         directory: where an SQLite database goes.
@@ -43,7 +44,13 @@ def sql_arguments(driver: str, servers: Callable[[str], DatabaseServer], directo
 
 
 def initialized(driver: str, source: str) -> list[str]:
-    """Arguments of a server on this database; `-sql_init` creates its tables."""
-    arguments = ["-store", "SQL", "-sql_driver", driver, "-sql_source", source]
-    subprocess.run([executable(), *arguments, "-sql_init"], check=True, stdout=subprocess.DEVNULL, timeout=60)
-    return arguments
+    """Arguments of a server on this database, in which the tables are created as by `-sql_init`."""
+    # In this process, which has what it takes, and beside its event loop, if it runs one.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, create_tables({"driver": driver, "source": source})).result()
+    return server_arguments(driver, source)
+
+
+def server_arguments(driver: str, source: str) -> list[str]:
+    """What names a database on a server's command line."""
+    return ["-store", "SQL", "-sql_driver", driver, "-sql_source", source]
