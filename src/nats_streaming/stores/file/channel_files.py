@@ -206,6 +206,14 @@ class ChannelFiles:
                     self._lost.remove_from(different)
             self._messages.append(segment, first, last)
 
+    def take_back(self, first: int) -> None:
+        """Forget messages from `first` on, which were never committed; fine if there are none."""
+        with self._usable():
+            if first <= self._messages.last:
+                self._seal_file.remove()
+                self._messages.cut_back(first)
+                self._lost.remove_from(first)
+
     def drop_until(self, first: int) -> None:
         """Let go of every message before `first`, for good; removes (or archives) slices that have none left."""
         with self._usable():
@@ -306,6 +314,13 @@ class ChannelFiles:
         # One at a time, so that a success of one is not taken for that of another.
         with self._sync_lock:
             self._sync()
+
+    def sync_messages(self) -> None:
+        """Bring what was appended to stable storage, so that recovery finds it, and nothing else."""
+        with self._usable():
+            pass
+        with self._sync_lock:
+            run_steps(self._messages.sync_record_steps(), self._lock)
 
     def _sync(self) -> None:
         with self._lock:

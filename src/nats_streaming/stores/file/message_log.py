@@ -328,6 +328,13 @@ class MessageLog:
 
     def sync_steps(self) -> Generator[Callable[[], None]]:
         """What `sync` does, in steps: between them the lock is held, during one of them it need not be."""
+        yield from self._sync_steps(self._sync_slice)
+
+    def sync_record_steps(self) -> Generator[Callable[[], None]]:
+        """As `sync_steps`, but for the index of the slice that grows: it can be made again from the records."""
+        yield from self._sync_steps(self._sync_records)
+
+    def _sync_steps(self, sync_tail: Callable[[Slice], None]) -> Generator[Callable[[], None]]:
         self.flush()
         while self._overwritten:
             path = self._overwritten.pop()
@@ -343,12 +350,12 @@ class MessageLog:
         if tail is not None and self._unsynced:
             before, last, cuts = replace(tail), self.last, self._cuts
             try:
-                yield partial(self._sync_slice, before)
+                yield partial(sync_tail, before)
             except StoreError:
                 self._go_back()
                 raise
             if cuts == self._cuts:
-                self._synced(before, last)
+                self._synced(before, last, whole=sync_tail == self._sync_slice)
         if self._directory_changed:
             self._directory_changed = False
             try:
@@ -361,19 +368,23 @@ class MessageLog:
         self._sync_file(which.data_path)
         self._sync_file(which.index_path)
 
+    def _sync_records(self, which: Slice) -> None:
+        with self._pool.using(which.data_path, write=True) as file:
+            file.sync_data()
+
     def _sync_file(self, path: str) -> None:
         if self._files.exists(path):
             with self._pool.using(path, write=True) as file:
                 file.sync()
 
-    def _synced(self, tail: Slice, last: int) -> None:
-        """All up to here is on the disk."""
+    def _synced(self, tail: Slice, last: int, *, whole: bool) -> None:
+        """All records up to here are on the disk, and if `whole` their index is."""
         current = self.tail
         if current is None or current.number != tail.number:
             return
         self._synced_tail = tail
         self._synced_last = last
-        self._unsynced = current.count != tail.count
+        self._unsynced = not whole or current.count != tail.count
 
     def _go_back(self) -> None:
         """Forget what was appended since the last good sync."""

@@ -382,6 +382,20 @@ class RootFiles:
                 case ServerPut(server):
                     self.put_server(server)
 
+    def store(self, runs: Iterable[Messages]) -> None:
+        """Append messages to channels that are there, lasting on return; nothing else need be.
+
+        Raises:
+            StoreError: nobody knows what of it is there; as for `sync`.
+        """
+        with self._sync_lock:
+            channels = {self._touch(run.channel): None for run in runs}
+            for run in runs:
+                self._channels[run.channel].append(run.segment, run.first, run.last)
+            self._sync_directory()
+            for channel in channels:
+                channel.sync_messages()
+
     def _touch(self, name: bytes) -> ChannelFiles:
         channel = self._channels.get(name) or self.create_channel(name)
         self._touched.add(name)
@@ -404,15 +418,18 @@ class RootFiles:
             self._each_touched(lambda channel: channel.sync(), forget=True)
             with self._lock:
                 self._clients.log.sync()
-            if self._directory_changed:
-                self._directory_changed = False
-                try:
-                    self._files.sync_directory(self._directory)
-                except StoreError:
-                    self._directory_changed = True
-                    raise
+            self._sync_directory()
             if self._shared.options.strict and self._recovered:
                 self._write_seal()
+
+    def _sync_directory(self) -> None:
+        if self._directory_changed:
+            self._directory_changed = False
+            try:
+                self._files.sync_directory(self._directory)
+            except StoreError:
+                self._directory_changed = True
+                raise
 
     def _each_touched(self, action: Callable[[ChannelFiles], None], *, forget: bool) -> None:
         failure: StoreError | None = None

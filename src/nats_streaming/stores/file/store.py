@@ -1,7 +1,10 @@
-"""The FILE store: every commit goes to the journal, the Go server's files are written behind it.
+"""The FILE store: commits go to the journal, and the Go server's files are written behind it.
 
     stage -> commit ──▶ journal thread: encode, one write, one sync ──▶ durable
-                 └────▶ unapplied (memory) ──▶ files thread: channel files ──▶ checkpoint: sync, cut the journal
+                │└────▶ unapplied (memory) ──▶ files thread: channel files ──▶ checkpoint: sync, cut the journal
+                └─ a large batch ────────────▶ files thread: channel files, synced ──▶ durable
+
+`write_behind` has the middle line, `bypass` the last one.
 
 The event loop owns all state here and never waits for a disk: threads get a function with its
 arguments and give back an outcome. What is in the journal and not in the channel files is in memory
@@ -14,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
@@ -22,17 +26,17 @@ from typing import Any, Final, TypeVar
 from nats_streaming.constants import NS_PER_SECOND
 from nats_streaming.errors import ConfigError, StoreError, bare
 from nats_streaming.stores.api import Capabilities
-from nats_streaming.stores.batch import Record, decode_batch, encode_batch
+from nats_streaming.stores.batch import Record, encode_batch
+from nats_streaming.stores.file.bypass import BYPASS_BYTES, Bypass
 from nats_streaming.stores.file.channel_files import ChannelFiles
 from nats_streaming.stores.file.file_io import Files
 from nats_streaming.stores.file.findings import CorruptMessageError, Finding, Severity
 from nats_streaming.stores.file.journal import Journal
-from nats_streaming.stores.file.merge import merge
 from nats_streaming.stores.file.options import FileOptions
 from nats_streaming.stores.file.replay import recover_and_replay
 from nats_streaming.stores.file.root_files import RootFiles
-from nats_streaming.stores.file.unapplied import Unapplied
 from nats_streaming.stores.file.worker import Worker, settle
+from nats_streaming.stores.file.write_behind import WriteBehind
 from nats_streaming.stores.segment import Segment
 from nats_streaming.stores.state import StoreState, hole_run
 
@@ -41,10 +45,8 @@ _log = logging.getLogger("nats_streaming")
 CHECKPOINT_BYTES: Final = 64 << 20  # replaying so much takes about a second
 JOURNAL_BYTES_MAX: Final = 256 << 20  # it only gets there while the channel files cannot be written
 UNAPPLIED_BYTES_MAX: Final = 64 << 20  # memory; commits wait until the files thread has caught up
-APPLY_BYTES: Final = 4 << 20  # what one visit of the files thread takes
 APPLY_DELAY_S: Final = 0.25
 RETRY_S: Final = 0.5
-_RETRY_MAX_S = 30.0
 _MENDED_AT_ONCE = 16  # damaged places before a read gives others their turn
 
 T = TypeVar("T")
@@ -59,10 +61,6 @@ class FileStore:
     """See `stores.api.Store`.
 
     Options: the attributes of `FileOptions`, and `limits`, what holds for a channel of a name.
-
-    Attributes:
-        failure: why the channel files cannot be written at the moment, "" while they can. Commits go on
-            until the journal has reached its limit.
     """
 
     name = "FILE"
@@ -76,6 +74,7 @@ class FileStore:
         journal_bytes_max: int = JOURNAL_BYTES_MAX,
         apply_delay_s: float = APPLY_DELAY_S,
         retry_s: float = RETRY_S,
+        bypass_bytes: int = BYPASS_BYTES,
     ) -> None:
         """
         Args:
@@ -85,11 +84,12 @@ class FileStore:
             journal_bytes_max: size above which commits fail.
             apply_delay_s: seconds that a batch may wait for others before it goes to the channel files.
             retry_s: seconds until channel files that failed are tried again; more and more after that.
+            bypass_bytes: of messages for each of its channels, from which on a batch goes straight to the channel
+                files; 0 for never. Without `sync` none does: what is not synced may be lost behind a failure.
         """
         self.capabilities = Capabilities(
             recoverable=True, exclusive_lock=True, message_overhead_bytes=MESSAGE_OVERHEAD_BYTES
         )
-        self.failure = ""
         self._options = _file_options(options)
         self._options.check()
         self._files = files = files or Files()
@@ -98,20 +98,36 @@ class FileStore:
         self._journal_worker = Worker("file-store-journal")
         self._files_worker = Worker("file-store-files")
         self._read_worker = Worker("file-store-read")
-        self._checkpoint_bytes = checkpoint_bytes
         self._journal_bytes_max = journal_bytes_max
-        self._apply_delay_s = apply_delay_s
-        self._retry_s = retry_s
+        self._behind = WriteBehind(
+            self._root,
+            self._journal,
+            self._journal_worker,
+            self._files_worker,
+            checkpoint_bytes=checkpoint_bytes,
+            checkpoint_s=max(self._options.auto_sync_ns, 0) / NS_PER_SECOND,
+            delay_s=apply_delay_s,
+            retry_s=retry_s,
+        )
+        self._unapplied = self._behind.unapplied
+        self._bypass = Bypass(
+            self._root,
+            self._behind,
+            self._files_worker,
+            self._journaled,
+            bypass_bytes if self._options.sync else 0,
+        )
         self._staged: list[Record] = []
-        self._unapplied = Unapplied()
-        self._dirty = False  # applied to the channel files and not synced there
-        self._again = False  # the channel files failed: hand them everything since the last checkpoint
-        self._kick: asyncio.Event = asyncio.Event()
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
-        self._urgent = False
+        self._in_journal = 0  # batches on their way there
+        self._bypassing: asyncio.Task[None] | None = None
+        self._queued: deque[tuple[list[Record], asyncio.Future[None]]] = deque()  # commits behind that
         self._loop: asyncio.AbstractEventLoop  # from `recover` on
-        self._behind: asyncio.Task[None] | None = None
         self._closed = False
+
+    @property
+    def failure(self) -> str:
+        """Why the channel files cannot be written, "" while they can. Commits go on until the journal is full."""
+        return self._behind.failure
 
     # Beginning.
 
@@ -127,8 +143,7 @@ class FileStore:
                 self._unapplied.restore(name, channel.last)
         self._journal_worker.begin()
         self._loop = asyncio.get_running_loop()
-        self._behind = self._loop.create_task(self._write_behind(), name="file store: write behind")
-        self._behind.add_done_callback(self._on_behind_end)
+        self._behind.begin()
         return state
 
     def _recover(self) -> tuple[StoreState | None, list[Finding]]:
@@ -190,6 +205,33 @@ class FileStore:
         await written
 
     def _write(self, records: list[Record], written: asyncio.Future[None]) -> None:
+        """Begin one commit; behind one that bypasses the journal when that has ended."""
+        if self._bypassing is not None:
+            self._queued.append((records, written))
+            return
+        parts = None if self._in_journal else self._bypass.take_apart(records)
+        if parts is None:
+            self._write_journal(records, written)
+        else:
+            self._bypassing = self._loop.create_task(self._bypass.commit(records, parts))
+            self._bypassing.add_done_callback(partial(self._on_bypassed, written))
+
+    def _on_bypassed(self, written: asyncio.Future[None], task: asyncio.Task[None]) -> None:
+        self._bypassing = None
+        if task.cancelled():
+            written.cancel()
+        else:
+            settle(written, None, task.exception())
+        while self._queued and self._bypassing is None:
+            self._write(*self._queued.popleft())
+
+    def _journaled(self, records: Sequence[Record]) -> asyncio.Future[None]:
+        written: asyncio.Future[None] = self._loop.create_future()
+        self._write_journal(records, written)
+        return written
+
+    def _write_journal(self, records: Sequence[Record], written: asyncio.Future[None]) -> None:
+        self._in_journal += 1
         self._journal_worker.run(partial(self._append, records), partial(self._on_written, records, written))
 
     def _append(self, records: Sequence[Record]) -> tuple[int, int]:
@@ -204,13 +246,11 @@ class FileStore:
         outcome: tuple[int, int],
         failure: BaseException | None,
     ) -> None:
+        self._in_journal -= 1
         try:
             if failure is None:
                 number, size = outcome
-                was_empty = not self._unapplied
-                self._unapplied.add(number, records, size)
-                if was_empty or self._unapplied.size >= APPLY_BYTES:
-                    self._kick.set()
+                self._behind.committed(number, records, size)
         finally:
             settle(written, None, failure)
 
@@ -227,130 +267,7 @@ class FileStore:
                         f" which cannot be written: {self.failure}"
                     )
                 return
-            await self._applied_to(self._unapplied.oldest() or self._journal.last)
-
-    # Writing behind.
-
-    async def _write_behind(self) -> None:
-        loop = asyncio.get_running_loop()
-        retry_s = self._retry_s
-        synced_at = loop.time()
-        while not self._closed:
-            await self._wait_for_work(synced_at, retry_s if self.failure else 0.0)
-            try:
-                if self._again:
-                    await self._apply_again()
-                await self._apply_chunk()
-                if self._checkpoint_is_due(synced_at):
-                    await self._checkpoint()
-                    synced_at = loop.time()
-            except StoreError as error:
-                self._again = True
-                if not self.failure:
-                    _log.error("Channel files cannot be written, the journal keeps what is new: %s", error)
-                retry_s = min(retry_s * 2, _RETRY_MAX_S) if self.failure else self._retry_s
-                self.failure = str(error)
-            else:
-                if self.failure:
-                    _log.info("Channel files can be written again")
-                self.failure = ""
-            self._wake_up()
-
-    def _on_behind_end(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or task.exception() is None:
-            return
-        # A bug. The journal goes on until it is full, and what it holds is applied at the next start.
-        _log.critical("bug: nothing is written to the channel files any more", exc_info=task.exception())
-        self.failure = f"bug: {task.exception()!r}"
-        self._wake_up()
-
-    async def _wait_for_work(self, synced_at: float, retry_s: float) -> None:
-        """Return when something is due."""
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        while not self._closed:
-            self._kick.clear()
-            now = loop.time()
-            was_empty = not self._unapplied
-            if retry_s:
-                due: float | None = begun + retry_s
-            elif self._urgent or self._unapplied.size >= APPLY_BYTES or self._journal.size >= self._checkpoint_bytes:
-                return
-            elif self._unapplied:
-                due = begun + self._apply_delay_s
-            elif self._dirty and self._options.auto_sync_ns > 0:
-                due = synced_at + self._options.auto_sync_ns / NS_PER_SECOND
-            else:
-                due = None
-            if due is not None and due <= now:
-                return
-            try:
-                await asyncio.wait_for(self._kick.wait(), None if due is None else due - now)
-            except TimeoutError:
-                return
-            if was_empty and not retry_s:
-                begun = loop.time()
-
-    def _checkpoint_is_due(self, synced_at: float) -> bool:
-        if self._journal.size >= self._checkpoint_bytes:
-            return True
-        interval_s = self._options.auto_sync_ns / NS_PER_SECOND
-        return self._dirty and interval_s > 0 and asyncio.get_running_loop().time() - synced_at >= interval_s
-
-    async def _apply_chunk(self) -> None:
-        number, batches = self._unapplied.peek(APPLY_BYTES)
-        if batches:
-            await self._files_worker.start(self._apply, batches)
-            self._dirty = True
-            self._unapplied.applied(number)
-
-    def _apply(self, batches: list[Sequence[Record]]) -> None:
-        """In the files thread."""
-        self._root.apply(merge(batches, forget_acked=True))
-        self._root.flush()
-
-    async def _apply_again(self) -> None:
-        """Hand over everything since the last checkpoint, from the journal: some of it may have been lost."""
-        number = self._journal.last
-        await self._files_worker.start(self._replay, number)
-        self._again = False
-        self._dirty = False
-        self._unapplied.applied(number)
-        await self._files_worker.start(self._journal.cut, number)
-
-    def _replay(self, number: int) -> None:
-        """In the files thread."""
-        for batch in self._journal.read_back(number):
-            self._root.apply(decode_batch(batch.payload))
-        self._root.sync()
-
-    async def _checkpoint(self) -> None:
-        number = await self._journal_worker.start(self._journal.rotate)
-        while self._unapplied and self._unapplied.oldest() <= number:
-            await self._apply_chunk()
-        await self._files_worker.start(self._root.sync)
-        self._dirty = False
-        await self._files_worker.start(self._journal.cut, number)
-
-    async def _applied_to(self, number: int) -> None:
-        """Wait until this batch is in the channel files, or an attempt has failed."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((number, done))
-        self._urgent = True
-        self._kick.set()
-        await done
-
-    def _wake_up(self) -> None:
-        oldest = self._unapplied.oldest()
-        left: list[tuple[int, asyncio.Future[None]]] = []
-        for number, done in self._waiting:
-            if self.failure or not oldest or number < oldest:
-                if not done.done():
-                    done.set_result(None)
-            else:
-                left.append((number, done))
-        self._waiting = left
-        self._urgent = bool(left)
+            await self._behind.applied_to(self._unapplied.oldest() or self._journal.last)
 
     # Reading.
 
@@ -366,7 +283,7 @@ class FileStore:
         if segment is None or segment.base > first or not segment.size_at(first - segment.base):
             # Perhaps because the channel files have just failed, and gone back to what is safe.
             await self._files_worker.start(_nothing)
-            if self._again or self.failure:
+            if self._behind.is_uncertain or self.failure:
                 raise StoreError(self.failure or "the channel files are being written anew")
             segment = await self._read_worker.start(self._read_files, channel, first, count)
         if segment is None:
@@ -381,7 +298,7 @@ class FileStore:
         while number := self._unapplied.read_after(channel):
             if self.failure:
                 raise StoreError(self.failure)
-            await self._applied_to(number)
+            await self._behind.applied_to(number)
 
     def _read_files(self, channel: bytes, first: int, count: int) -> Segment | None:
         """In the read thread."""
@@ -407,7 +324,7 @@ class FileStore:
         # Everything here is young enough; perhaps there is more of that in the files.
         in_files = await self._read_worker.start(self._find_time_in_files, channel, timestamp_ns)
         await self._files_worker.start(_nothing)
-        if self._again or self.failure:
+        if self._behind.is_uncertain or self.failure:
             raise StoreError(self.failure or "the channel files are being written anew")
         if first:
             in_files = min(in_files, first)
@@ -426,44 +343,31 @@ class FileStore:
         self._closed = True
         self._staged = []
         try:
-            if self._behind is not None:
-                # A commit that is being written has its callback before this returns.
-                await self._journal_worker.start(_nothing)
-                self._kick.set()
-                await asyncio.wait({self._behind})
-                await self._finish()
+            # A commit that is being written has its callback before this returns.
+            while self._bypassing is not None or self._in_journal:
+                if self._bypassing is not None:
+                    await asyncio.wait({self._bypassing})
+                else:
+                    await self._journal_worker.start(_nothing)
+            await self._behind.end()
             for what in (self._journal.close, self._root.close):
                 try:
                     await self._files_worker.start(what)
                 except StoreError as error:
                     _log.error("Closing the FILE store: %s", error)
         finally:
-            for _, done in self._waiting:
-                done.cancel()
+            self._behind.release()
             for worker in (self._journal_worker, self._files_worker, self._read_worker):
                 worker.close()
 
     def abandon(self) -> None:
         """End without writing anything, as a crash does; what is in the journal is for the next start."""
         self._closed = True
-        if self._behind is not None:
-            self._behind.cancel()
+        self._behind.abandon()
+        if self._bypassing is not None:
+            self._bypassing.cancel()
         for worker in (self._journal_worker, self._files_worker, self._read_worker):
             worker.close()
-
-    async def _finish(self) -> None:
-        """Leave nothing in the journal, if possible."""
-        try:
-            if self._again:
-                await self._apply_again()
-            while self._unapplied:
-                await self._apply_chunk()
-            await self._files_worker.start(self._root.sync)
-            await self._files_worker.start(self._journal.close)
-            await self._files_worker.start(self._journal.cut, self._journal.last)
-            await self._files_worker.start(self._root.witness.remove)
-        except StoreError as error:
-            _log.error("The journal stays for the next start, the channel files cannot be written: %s", error)
 
 
 def _file_options(options: dict[str, Any]) -> FileOptions:

@@ -63,6 +63,15 @@ class Unapplied:
         """The files hold a channel up to `last`."""
         self._channels[channel] = _Channel(last=last)
 
+    def concerns(self, name: bytes) -> bool:
+        """Whether anything here must come to the files of this channel before messages behind it."""
+        channel = self._channels.get(name)
+        return channel is not None and (bool(channel.runs) or self.read_after(name) > 0)
+
+    def stored(self, name: bytes, last: int) -> None:
+        """Messages up to `last`, the next ones of a channel that nothing here concerns, came to the files at once."""
+        self._channel(name).last = last
+
     def add(self, number: int, records: Sequence[Record], size: int) -> None:
         """A batch was committed."""
         self._batches.append(_Batch(number, records, size))

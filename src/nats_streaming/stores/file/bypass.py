@@ -1,0 +1,158 @@
+"""Large batches go straight to the channel files, past the journal, which would have their bytes written twice.
+
+    small, or of many channels     journal: one write and one sync, whatever it touches; channel files later
+    large, of few channels         channel files: the records of each channel, one sync each
+
+The journal keeps what makes a start after a crash look at these files: a note for each such channel, until the next
+checkpoint. What else is in such a batch, how far subscriptions have come, goes to the journal when the messages are
+safe: a subscription must not be ahead of its channel. An index is not synced here, since it can be made again from
+the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from nats_streaming.errors import StoreError
+from nats_streaming.stores.batch import Acked, Messages, Record, Sent, Trimmed
+from nats_streaming.stores.file.root_files import RootFiles
+from nats_streaming.stores.file.worker import Worker
+from nats_streaming.stores.file.write_behind import WriteBehind
+
+BYPASS_BYTES: Final = 128 << 10
+"""Bytes of messages for each channel from which on a batch bypasses the journal."""
+
+_CHANNELS_MAX = 8  # one sync after the other
+
+
+@dataclass(slots=True)
+class Parts:
+    """A batch taken apart.
+
+    Attributes:
+        runs: its messages.
+        rest: everything else.
+        needs_backlog: something committed before must come to these channels' files first.
+    """
+
+    runs: list[Messages] = field(default_factory=list)
+    rest: list[Record] = field(default_factory=list)
+    needs_backlog: bool = False
+
+    @property
+    def channels(self) -> set[bytes]:
+        return {run.channel for run in self.runs}
+
+
+class Bypass:
+    """One batch at a time; belongs to the event loop."""
+
+    def __init__(
+        self,
+        root: RootFiles,
+        behind: WriteBehind,
+        files_worker: Worker,
+        journal: Callable[[Sequence[Record]], Awaitable[None]],
+        least_bytes: int,
+    ) -> None:
+        """
+        Args:
+            root: the channel files.
+            behind: who has the files thread else.
+            files_worker: that thread.
+            journal: commits records by the journal.
+            least_bytes: for each channel of a batch, see `BYPASS_BYTES`; 0 lets no batch bypass the journal.
+        """
+        self._root = root
+        self._behind = behind
+        self._files_worker = files_worker
+        self._journal = journal
+        self._least_bytes = least_bytes
+        self._noted: set[bytes] = set()
+        self._noted_at = -1  # which checkpoint came before
+
+    def take_apart(self, records: Sequence[Record]) -> Parts | None:
+        """Take a batch apart that is to bypass the journal; None if it is not to.
+
+        Call only when nothing is on its way to the journal, and then nothing else until `commit` has ended.
+        """
+        if not self._least_bytes or not self._behind.is_well():
+            return None
+        unapplied = self._behind.unapplied
+        parts = Parts()
+        reached: dict[bytes, int] = {}
+        size = 0
+        for record in records:
+            if isinstance(record, Messages):
+                name = record.channel
+                last = reached.get(name)
+                if last is None:
+                    if len(reached) == _CHANNELS_MAX:
+                        return None
+                    if self._root.channel(name) is None:
+                        return None
+                    last = unapplied.last_of(name)
+                    parts.needs_backlog |= unapplied.concerns(name)
+                if record.first != last + 1:
+                    return None  # something in the place of what failed, or twice the same
+                reached[name] = record.last
+                parts.runs.append(record)
+                size += record.segment.live_size(record.first, record.last)
+            elif isinstance(record, Sent | Acked | Trimmed):
+                parts.rest.append(record)
+            else:
+                return None  # it may be meant for the messages behind it
+        if not reached or size < self._least_bytes * len(reached):
+            return None
+        return parts
+
+    async def commit(self, records: Sequence[Record], parts: Parts) -> None:
+        """Make a batch durable that `take_apart` has taken apart: by the journal after all if the files fail.
+
+        Raises:
+            StoreError: it is not.
+        """
+        async with self._behind.files:
+            wrote = self._behind.is_well() and await self._to_files(parts)
+        rest = parts.rest if wrote else records
+        if not rest:
+            return
+        try:
+            await self._journal(rest)
+        except StoreError:
+            self._behind.take_back(parts.channels)
+            raise
+
+    async def _note(self, channels: set[bytes]) -> None:
+        """Let the next start, if it finds a journal, look at these channels: it syncs what it touches."""
+        if self._noted_at != self._behind.checkpoints:
+            self._noted_at = self._behind.checkpoints
+            self._noted.clear()
+        fresh = sorted(channels - self._noted)
+        if fresh:
+            await self._journal([Trimmed(name, 0) for name in fresh])
+            self._noted.update(fresh)
+
+    async def _to_files(self, parts: Parts) -> bool:
+        """False when they failed."""
+        await self._note(parts.channels)
+        unapplied = self._behind.unapplied
+        number, backlog = unapplied.peek(unapplied.size) if parts.needs_backlog else (0, [])
+        try:
+            await self._files_worker.start(self._write, backlog, parts.runs)
+        except StoreError as error:
+            self._behind.failed(error)
+            return False
+        unapplied.applied(number)
+        for run in parts.runs:
+            unapplied.stored(run.channel, run.last)
+        self._behind.wrote()
+        return True
+
+    def _write(self, backlog: list[Sequence[Record]], runs: list[Messages]) -> None:
+        """In the files thread."""
+        if backlog:
+            self._behind.apply(backlog)
+        self._root.store(runs)
