@@ -21,6 +21,7 @@ nothing. Knows neither where a batch came from nor where it goes.
     10 client       ClientInfo bytes
     11 client gone  client ID bytes
     12 server       ServerInfo bytes
+    13 settled      channel bytes, last varint             messages up to `last` are safe without what came before
 """
 
 from __future__ import annotations
@@ -114,6 +115,17 @@ class ServerPut:
     info: ServerInfo
 
 
+@dataclass(slots=True)
+class Settled:
+    """Messages up to `last` are safe elsewhere: a replay leaves out those that came before this record.
+
+    For the journals of stores; the engine stages none.
+    """
+
+    channel: bytes
+    last: int
+
+
 Record = (
     Messages
     | Trimmed
@@ -127,6 +139,7 @@ Record = (
     | ClientPut
     | ClientRemoved
     | ServerPut
+    | Settled
 )
 
 
@@ -188,6 +201,10 @@ def _put_payload(out: ByteBuffer, record: Record) -> int:
         case ServerPut(server):
             _put_bytes(out, encode(server))
             return 12
+        case Settled(channel, last):
+            _put_bytes(out, channel)
+            out.put_varint(last)
+            return 13
 
 
 def _put_bytes(out: ByteBuffer, value: bytes) -> None:
@@ -209,6 +226,17 @@ def decode_batch(encoded: bytes) -> list[Record]:
     if encoded[: len(MAGIC)] != MAGIC:
         raise CorruptionError(f"batch: expected it to begin with {MAGIC!r}, found {encoded[: len(MAGIC)]!r}")
     return _Decoder(encoded).records()
+
+
+def settled_in(encoded: bytes) -> list[Settled]:
+    """Only the records of this kind, and quickly.
+
+    Raises:
+        CorruptionError: as `decode_batch`, as far as it looks.
+    """
+    if encoded[: len(MAGIC)] != MAGIC:
+        raise CorruptionError(f"batch: expected it to begin with {MAGIC!r}, found {encoded[: len(MAGIC)]!r}")
+    return _Decoder(encoded).settled()
 
 
 class _Decoder:
@@ -249,16 +277,30 @@ class _Decoder:
     def records(self) -> list[Record]:
         found: list[Record] = []
         while self.reader.position < self.reader.limit:
-            kind = self.encoded[self.reader.position]
-            self.reader.skip(1)
-            size = self.varint()
-            end = self.reader.position + size
-            if end > self.reader.limit:
-                raise self.fail(f"a record of kind {kind} is cut off")
+            kind, end = self.head()
             found.append(self.record(kind))
             if self.reader.position != end:
                 raise self.fail(f"a record of kind {kind} has not the length it says")
         return found
+
+    def settled(self) -> list[Settled]:
+        found: list[Settled] = []
+        while self.reader.position < self.reader.limit:
+            kind, end = self.head()
+            if kind == 13:
+                found.append(Settled(self.byte_string(), self.number()))
+            self.reader.skip(end - self.reader.position)
+        return found
+
+    def head(self) -> tuple[int, int]:
+        """Kind and end of the record that begins here."""
+        kind = self.encoded[self.reader.position]
+        self.reader.skip(1)
+        size = self.varint()
+        end = self.reader.position + size
+        if end > self.reader.limit:
+            raise self.fail(f"a record of kind {kind} is cut off")
+        return kind, end
 
     def record(self, kind: int) -> Record:
         if kind == 10:
@@ -267,9 +309,11 @@ class _Decoder:
             return ClientRemoved(self.byte_string())
         if kind == 12:
             return ServerPut(self.message(ServerInfo))
-        if not 1 <= kind <= 9:
+        if not 1 <= kind <= 9 and kind != 13:
             raise self.fail(f"record kind {kind} is not known")
         channel = self.byte_string()
+        if kind == 13:
+            return Settled(channel, self.number())
         if kind == 1:
             return self.messages(channel)
         if kind == 2:

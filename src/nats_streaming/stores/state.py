@@ -21,6 +21,7 @@ from nats_streaming.stores.batch import (
     Record,
     Sent,
     ServerPut,
+    Settled,
     SubscriptionPut,
     SubscriptionRemoved,
     Trimmed,
@@ -209,6 +210,8 @@ class StoreState:
                     self.clients.pop(client_id, None)
                 case ServerPut(server):
                     self.server = server
+                case Settled():
+                    continue  # a note of a journal
                 case _:
                     self._apply_to_subscription(record)
 

@@ -3,10 +3,14 @@
     small, or of many channels     journal: one write and one sync, whatever it touches; channel files later
     large, of few channels         channel files: the records of each channel, one sync each
 
-The journal keeps what makes a start after a crash look at these files: a note for each such channel, until the next
-checkpoint. What else is in such a batch, how far subscriptions have come, goes to the journal when the messages are
-safe: a subscription must not be ahead of its channel. An index is not synced here, since it can be made again from
-the records.
+What else is in such a batch, how far subscriptions have come, goes to the journal when the messages are safe: a
+subscription must not be ahead of its channel. An index is not synced here, since it can be made again from the
+records.
+
+A start after a crash replays the journal, which may mend a channel by storing messages anew from some point on. It
+must look at every channel that was written past the journal, and take nothing back that is safe and not in the
+journal. So the journal has notes, `Settled`: that there is such a channel, before it is first written to after a
+checkpoint; and, where the journal has messages of it, that those and all up to here are safe.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from nats_streaming.errors import StoreError
-from nats_streaming.stores.batch import Acked, Messages, Record, Sent, Trimmed
+from nats_streaming.stores.batch import Acked, Messages, Record, Sent, Settled, Trimmed
 from nats_streaming.stores.file.root_files import RootFiles
 from nats_streaming.stores.file.worker import Worker
 from nats_streaming.stores.file.write_behind import WriteBehind
@@ -91,7 +95,7 @@ class Bypass:
                 if last is None:
                     if len(reached) == _CHANNELS_MAX:
                         return None
-                    if self._root.channel(name) is None:
+                    if self._root.channel(name) is None or unapplied.removes(name):
                         return None
                     last = unapplied.last_of(name)
                     parts.needs_backlog |= unapplied.concerns(name)
@@ -116,7 +120,7 @@ class Bypass:
         """
         async with self._behind.files:
             wrote = self._behind.is_well() and await self._to_files(parts)
-        rest = parts.rest if wrote else records
+        rest = [*parts.rest, *self._settled(parts)] if wrote else records
         if not rest:
             return
         try:
@@ -126,14 +130,19 @@ class Bypass:
             raise
 
     async def _note(self, channels: set[bytes]) -> None:
-        """Let the next start, if it finds a journal, look at these channels: it syncs what it touches."""
+        """Let the next start look at these channels: it syncs what it touches."""
         if self._noted_at != self._behind.checkpoints:
             self._noted_at = self._behind.checkpoints
             self._noted.clear()
         fresh = sorted(channels - self._noted)
         if fresh:
-            await self._journal([Trimmed(name, 0) for name in fresh])
+            await self._journal([Settled(name, 0) for name in fresh])
             self._noted.update(fresh)
+
+    def _settled(self, parts: Parts) -> list[Record]:
+        unapplied = self._behind.unapplied
+        channels = sorted(name for name in parts.channels if unapplied.stores(name))
+        return [Settled(name, unapplied.last_of(name)) for name in channels]
 
     async def _to_files(self, parts: Parts) -> bool:
         """False when they failed."""

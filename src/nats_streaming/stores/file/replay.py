@@ -5,11 +5,11 @@ The store runs this, and so does whoever wants to see what a start would do (`in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from nats_streaming.errors import quoted
-from nats_streaming.stores.batch import Record, decode_batch, encode_batch
+from nats_streaming.stores.batch import Messages, Record, decode_batch, encode_batch, settled_in
 from nats_streaming.stores.file.findings import Finding, Severity
 from nats_streaming.stores.file.journal import Journal
 from nats_streaming.stores.file.rescue import Rescue
@@ -43,15 +43,36 @@ def recover_and_replay(root: RootFiles, journal: Journal) -> Replayed:
     is_there = journal.is_there()
     is_passed_over = is_there and not root.witness.is_ours()
     replayed = Replayed(root.recover(replay_follows=is_there and not is_passed_over))
-    batches: Iterable[Sequence[Record]] = (decode_batch(batch.payload) for batch in journal.replay())
+    batches: Iterable[Sequence[Record]]
     if is_passed_over:
-        batches = _rescue(root, journal, replayed.state, batches)
+        found = (decode_batch(batch.payload) for batch in journal.replay())
+        batches = _rescue(root, journal, replayed.state, found)
+    else:
+        batches = unsettled([batch.payload for batch in journal.replay()])
     for records in batches:
         root.apply(records)
         channels = (getattr(record, "channel", None) for record in records)
         replayed.touched.update(channel for channel in channels if channel is not None)
         replayed.batches += 1
     return replayed
+
+
+def unsettled(encoded: Sequence[bytes]) -> Iterator[list[Record]]:
+    """Decode batches of a journal, the oldest first, without messages that a later one says are settled."""
+    said: dict[bytes, tuple[int, int]] = {}  # where it was said last, and up to which message
+    for position, each in enumerate(encoded):
+        said.update((note.channel, (position, note.last)) for note in settled_in(each))
+    for position, each in enumerate(encoded):
+        records: list[Record] = []
+        for record in decode_batch(each):
+            if isinstance(record, Messages):
+                at, last = said.get(record.channel, (0, 0))
+                if at >= position:
+                    record.first = max(record.first, last + 1)
+                if record.first > record.last:
+                    continue
+            records.append(record)
+        yield records
 
 
 def _rescue(

@@ -84,8 +84,7 @@ class Rescue:
                     channel = self._of(name)
                     channel.first = channel.first or first
                 case Trimmed(name, first):
-                    channel = self._of(name)
-                    channel.trimmed = max(channel.trimmed, first)
+                    self._of(name).trimmed = first
                 case Deleted(name, sequences):
                     self._of(name).deleted += sequences
                 case ChannelRemoved(name):

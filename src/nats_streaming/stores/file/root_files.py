@@ -36,6 +36,7 @@ from nats_streaming.stores.batch import (
     Record,
     Sent,
     ServerPut,
+    Settled,
     SubscriptionPut,
     SubscriptionRemoved,
     Trimmed,
@@ -367,7 +368,7 @@ class RootFiles:
                     self._touch(name).drop_until(first)
                 case Deleted(name, sequences):
                     self._touch(name).delete(sequences)
-                case ChannelCreated(name):
+                case ChannelCreated(name) | Settled(name, _):
                     self._touch(name)
                 case ChannelRemoved(name):
                     self.remove_channel(name)

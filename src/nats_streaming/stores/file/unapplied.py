@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from nats_streaming.stores.batch import ChannelCreated, ChannelRemoved, Deleted, Messages, Record, Trimmed
+from nats_streaming.stores.batch import ChannelCreated, ChannelRemoved, Deleted, Messages, Record, Settled, Trimmed
 from nats_streaming.stores.segment import Segment
 
 
@@ -55,6 +55,8 @@ class Unapplied:
         self.size = 0
         self._batches: deque[_Batch] = deque()
         self._channels: dict[bytes, _Channel] = {}
+        self._removals: dict[bytes, int] = {}
+        self._journaled: dict[bytes, int] = {}
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -62,6 +64,19 @@ class Unapplied:
     def restore(self, channel: bytes, last: int) -> None:
         """The files hold a channel up to `last`."""
         self._channels[channel] = _Channel(last=last)
+
+    def forgotten(self, number: int) -> None:
+        """Batches up to this one are not in the journal any more."""
+        self._removals = {name: at for name, at in self._removals.items() if at > number}
+        self._journaled = {name: at for name, at in self._journaled.items() if at > number}
+
+    def removes(self, name: bytes) -> bool:
+        """Whether a replay of the journal would remove a channel of this name."""
+        return name in self._removals
+
+    def stores(self, name: bytes) -> bool:
+        """Whether a replay of the journal would store messages of this channel."""
+        return name in self._journaled
 
     def concerns(self, name: bytes) -> bool:
         """Whether anything here must come to the files of this channel before messages behind it."""
@@ -79,6 +94,9 @@ class Unapplied:
         for record in records:
             if isinstance(record, Messages):
                 self._add_messages(number, record)
+                self._journaled[record.channel] = number
+            elif isinstance(record, Settled) and record.last:
+                self._journaled.pop(record.channel, None)
             elif isinstance(record, Trimmed):
                 channel = self._channel(record.channel)
                 channel.first = max(channel.first, min(record.first, channel.last + 1))
@@ -86,6 +104,7 @@ class Unapplied:
                 self._channel(record.channel).read_after = number
             elif isinstance(record, ChannelRemoved):
                 self._channels[record.channel] = _Channel(read_after=number)
+                self._removals[record.channel] = number
 
     def _channel(self, name: bytes) -> _Channel:
         channel = self._channels.get(name)

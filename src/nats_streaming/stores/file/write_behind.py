@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from nats_streaming.errors import StoreError
-from nats_streaming.stores.batch import Record, decode_batch
+from nats_streaming.stores.batch import Record
 from nats_streaming.stores.file.journal import Journal
 from nats_streaming.stores.file.merge import merge
+from nats_streaming.stores.file.replay import unsettled
 from nats_streaming.stores.file.root_files import RootFiles
 from nats_streaming.stores.file.unapplied import Unapplied
 from nats_streaming.stores.file.worker import Worker
@@ -224,11 +225,12 @@ class WriteBehind:
         self._uncommitted -= behind.keys()
         self.unapplied.applied(number)
         await self._files_worker.start(self._journal.cut, number)
+        self.unapplied.forgotten(number)
 
     def _replay(self, number: int, uncommitted: dict[bytes, int]) -> None:
         """In the files thread."""
-        for batch in self._journal.read_back(number):
-            self._root.apply(decode_batch(batch.payload))
+        for records in unsettled([batch.payload for batch in self._journal.read_back(number)]):
+            self._root.apply(records)
         for name, first in uncommitted.items():
             channel = self._root.channel(name)
             if channel is not None:
@@ -243,6 +245,7 @@ class WriteBehind:
         await self._files_worker.start(self._root.sync)
         self._dirty = False
         await self._files_worker.start(self._journal.cut, number)
+        self.unapplied.forgotten(number)
 
     def _wake_up(self) -> None:
         oldest = self.unapplied.oldest()
