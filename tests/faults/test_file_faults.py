@@ -26,6 +26,7 @@ from nats_streaming.stores.batch import (
     decode_batch,
     encode_batch,
 )
+from nats_streaming.stores.file.bypass import BYPASS_BYTES
 from nats_streaming.stores.file.store import FileStore
 from nats_streaming.testing.faulty_files import IO_ERROR, NO_DESCRIPTORS, NO_SPACE, FaultyFiles, FileFault, nth
 from nats_streaming.testing.store_suite import START_NS, compare_states, make_run
@@ -54,9 +55,18 @@ def scenario() -> list[list[Record]]:
     ]
 
 
-def opened(directory: Path, files: FaultyFiles | None = None, **settings: object) -> FileStore:
+def opened(
+    directory: Path, files: FaultyFiles | None = None, *, bypass_bytes: int = BYPASS_BYTES, **settings: object
+) -> FileStore:
     options = {"directory": str(directory), "slice_max_msgs": 3, "compact_min_size": 0, "auto_sync_ns": 0}
-    return FileStore({**options, **settings}, files=files, checkpoint_bytes=600, apply_delay_s=0.0, retry_s=0.01)
+    return FileStore(
+        {**options, **settings},
+        files=files,
+        checkpoint_bytes=600,
+        apply_delay_s=0.0,
+        retry_s=0.01,
+        bypass_bytes=bypass_bytes,
+    )
 
 
 async def commit(store: FileStore, ledger: Ledger, batch: list[Record]) -> bool:
@@ -83,14 +93,14 @@ async def compare_patiently(store: FileStore, ledger: Ledger) -> None:
                 await asyncio.sleep(0.02)
 
 
-async def run_with_fault(tmp_path: Path, number: int, fault: FileFault, *, crash: bool) -> bool:
+async def run_with_fault(tmp_path: Path, number: int, fault: FileFault, *, crash: bool, bypass_bytes: int) -> bool:
     """The scenario with one failing call; False when there are not so many calls."""
     directory = tmp_path / f"{number}"
     directory.mkdir(parents=True)
     files = FaultyFiles(directory, nth(number, fault))
     ledger = Ledger()
     try:
-        store = opened(directory, files, strict=number % 2 == 0)
+        store = opened(directory, files, bypass_bytes=bypass_bytes, strict=number % 2 == 0)
     except StoreError:
         return True
     try:
@@ -123,7 +133,10 @@ async def run_with_fault(tmp_path: Path, number: int, fault: FileFault, *, crash
     return passed
 
 
-def test_every_call_fails_once(tmp_path: Path, pytestconfig: pytest.Config, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("bypass_bytes", [BYPASS_BYTES, 1])
+def test_every_call_fails_once(
+    bypass_bytes: int, tmp_path: Path, pytestconfig: pytest.Config, caplog: pytest.LogCaptureFixture
+) -> None:
     """Each call of the scenario in turn; with `--long` in every way, else in one way each, another one each run."""
     caplog.set_level(logging.CRITICAL)
     ways = [(name, crash) for crash in (False, True) for name in FAULTS]
@@ -136,16 +149,17 @@ def test_every_call_fails_once(tmp_path: Path, pytestconfig: pytest.Config, capl
         for name, crash in chosen:
             place = tmp_path / f"{name} {crash}"
             try:
-                more = asyncio.run(run_with_fault(place, number, FAULTS[name], crash=crash))
+                more = asyncio.run(run_with_fault(place, number, FAULTS[name], crash=crash, bypass_bytes=bypass_bytes))
             except (AssertionError, StoreError) as error:
                 raise AssertionError(f"call {number}, {name}, power loss {crash}: {error}") from error
     assert number > 40
 
 
-def test_a_full_disk_refuses_serves_and_recovers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bypass_bytes", [BYPASS_BYTES, 1])
+def test_a_full_disk_refuses_serves_and_recovers(bypass_bytes: int, tmp_path: Path) -> None:
     async def body() -> None:
         files = FaultyFiles(tmp_path / "data")
-        store = opened(tmp_path / "data", files)
+        store = opened(tmp_path / "data", files, bypass_bytes=bypass_bytes)
         await store.recover()
         ledger = Ledger()
         first = make_run(b"foo", 1, [b"before"] * 10)

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +47,7 @@ class Ledger:
         again: acked sequences that came again later.
         forgotten: those of them that were safe.
         last: sequence of the durable channel, as `check` has found it.
+        sizes: what payloads are filled with, bytes.
     """
 
     acknowledged: dict[bytes, set[bytes]] = field(default_factory=lambda: defaultdict(set))
@@ -57,6 +59,7 @@ class Ledger:
     forgotten: list[int] = field(default_factory=list)
     last: int = 0
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    sizes: Sequence[int] = (0, 20, 200, 5000)
 
 
 async def publish(client: StanClient, ledger: Ledger, rng: random.Random) -> None:
@@ -64,7 +67,7 @@ async def publish(client: StanClient, ledger: Ledger, rng: random.Random) -> Non
     while True:
         while len(waiting) < WINDOW:
             channel = rng.choice(CHANNELS)
-            payload = b"%d" % next(ledger.numbers) + b"." * rng.choice([0, 20, 200, 5000])
+            payload = b"%d" % next(ledger.numbers) + b"." * rng.choice(ledger.sizes)
             waiting[client.publish_nowait(channel, payload)] = (channel, payload)
         ack = await client.acks.get()
         channel, payload = waiting.pop(ack.guid)
@@ -186,9 +189,9 @@ async def check_durable(server: ServerProcess, ledger: Ledger) -> None:
     assert not missing, f"never delivered to the durable: {sorted(missing)[:9]}"
 
 
-async def run(directory: Path, kills: int, seed: int, *arguments: str) -> str:
+async def run(directory: Path, kills: int, seed: int, *arguments: str, sizes: Sequence[int] = Ledger.sizes) -> str:
     rng = random.Random(seed)
-    ledger = Ledger()
+    ledger = Ledger(sizes=sizes)
     server = ServerProcess("-st", "FILE", "-dir", str(directory), *arguments)
     try:
         for _ in range(kills):
@@ -227,6 +230,13 @@ def test_kill(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     kills = 300 if pytestconfig.getoption("--long") else 20
     print(f"seed {seed}")  # noqa: T201
     print(asyncio.run(run(tmp_path / "data", kills, seed)))  # noqa: T201
+
+
+def test_kill_while_large_batches_bypass_the_journal(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    kills = 100 if pytestconfig.getoption("--long") else 10
+    print(f"seed {seed}")  # noqa: T201
+    print(asyncio.run(run(tmp_path / "data", kills, seed, sizes=[200, 5000, 20_000])))  # noqa: T201
 
 
 def test_acks_alone_are_soon_on_the_disk(tmp_path: Path) -> None:

@@ -117,7 +117,8 @@ async def compare_messages(store: FileStore, wanted: StoreState) -> None:
         found = await read(store, name, max(channel.first, 1), channel.last)
         if found != contents:
             missing = sorted(contents.keys() - found.keys())
-            raise AssertionError(f"channel {name!r}: messages {missing[:9]} are missing, or others differ")
+            others = sorted(key for key, value in found.items() if contents.get(key) != value)
+            raise AssertionError(f"channel {name!r}: messages {missing[:9]} are missing, {others[:9]} are others")
 
 
 def settings(directory: Path, *, sync: bool, strict: bool = False) -> dict[str, object]:
@@ -232,7 +233,9 @@ def test_what_was_confirmed_survives(
     losses = 0
     for seed in range(histories(pytestconfig)):
         try:
-            losses += asyncio.run(run_history(tmp_path / str(seed), seed, strict=seed % 2 == 1, bypass_bytes=bypass_bytes))
+            losses += asyncio.run(
+                run_history(tmp_path / str(seed), seed, strict=seed % 2 == 1, bypass_bytes=bypass_bytes)
+            )
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {error}") from error
     print(f"{losses} power losses survived")  # noqa: T201

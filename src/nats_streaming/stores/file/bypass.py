@@ -126,6 +126,8 @@ class Bypass:
         try:
             await self._journal(rest)
         except StoreError:
+            for run in reversed(parts.runs):
+                self._behind.unapplied.stored(run.channel, run.first - 1)
             self._behind.take_back(parts.channels)
             raise
 

@@ -322,6 +322,7 @@ class RootFiles:
             channel = self._channels.pop(name, None)
             if channel is None:
                 return
+            self._seal_file.remove()  # it speaks of these files, and may be taken for the next channel of this name
             channel.release()
             self._touched.discard(name)
             directory = self._channel_directory(name)

@@ -25,6 +25,11 @@ class TestFileStoreThatAppliesAtOnce(StoreSuite):
         return FileStore({"directory": str(directory)}, checkpoint_bytes=20_000, apply_delay_s=0.0)
 
 
+class TestFileStoreWhoseBatchesBypassTheJournal(StoreSuite):
+    def open_store(self, directory: Path) -> Store:
+        return FileStore({"directory": str(directory)}, apply_delay_s=0.0, bypass_bytes=1)
+
+
 def test_a_clean_end_leaves_what_a_go_server_opens(tmp_path: Path) -> None:
     async def body() -> None:
         store = FileStore({"directory": str(tmp_path)})

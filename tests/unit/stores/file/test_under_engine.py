@@ -10,6 +10,7 @@ import pytest
 
 from nats_streaming.constants import NS_PER_SECOND
 from nats_streaming.errors import StoreError
+from nats_streaming.stores.file.bypass import BYPASS_BYTES
 from nats_streaming.stores.file.file_io import Files
 from nats_streaming.stores.file.store import FileStore
 from nats_streaming.stores.limits import StoreLimits
@@ -22,18 +23,24 @@ from .directory import CHANNEL, QuickFiles, SliceBytes, append, reopen
 class World(EngineWorld):
     """A server on a directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, bypass_bytes: int = BYPASS_BYTES) -> None:
         super().__init__()
         self.directory = directory
+        self.bypass_bytes = bypass_bytes
         self.files: Files = QuickFiles()
 
     def make_store(self, **options: Any) -> FileStore:
-        return FileStore({"directory": str(self.directory), **options}, files=self.files, apply_delay_s=0.0)
+        return FileStore(
+            {"directory": str(self.directory), **options},
+            files=self.files,
+            apply_delay_s=0.0,
+            bypass_bytes=self.bypass_bytes,
+        )
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
+@pytest.fixture(params=[BYPASS_BYTES, 1], ids=["journal", "past the journal"])
+def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
+    world = World(tmp_path, request.param)
     yield world
     world.close()
 
