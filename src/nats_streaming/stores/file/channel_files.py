@@ -320,7 +320,7 @@ class ChannelFiles:
         with self._usable():
             pass
         with self._sync_lock:
-            run_steps(self._messages.sync_record_steps(), self._lock)
+            run_steps(self._messages.sync_steps(index=False), self._lock)
 
     def _sync(self) -> None:
         with self._lock:

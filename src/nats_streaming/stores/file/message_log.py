@@ -326,15 +326,11 @@ class MessageLog:
         """Write what is gathered and bring all of it to the disk."""
         run_steps(self.sync_steps(), nullcontext())
 
-    def sync_steps(self) -> Generator[Callable[[], None]]:
-        """What `sync` does, in steps: between them the lock is held, during one of them it need not be."""
-        yield from self._sync_steps(self._sync_slice)
+    def sync_steps(self, *, index: bool = True) -> Generator[Callable[[], None]]:
+        """What `sync` does, in steps: between them the lock is held, during one of them it need not be.
 
-    def sync_record_steps(self) -> Generator[Callable[[], None]]:
-        """As `sync_steps`, but for the index of the slice that grows: it can be made again from the records."""
-        yield from self._sync_steps(self._sync_records)
-
-    def _sync_steps(self, sync_tail: Callable[[Slice], None]) -> Generator[Callable[[], None]]:
+        Without `index` that of the slice that grows is left out: it can be made again from the records.
+        """
         self.flush()
         while self._overwritten:
             path = self._overwritten.pop()
@@ -350,12 +346,12 @@ class MessageLog:
         if tail is not None and self._unsynced:
             before, last, cuts = replace(tail), self.last, self._cuts
             try:
-                yield partial(sync_tail, before)
+                yield partial(self._sync_slice, before, index)
             except StoreError:
                 self._go_back()
                 raise
             if cuts == self._cuts:
-                self._synced(before, last, whole=sync_tail == self._sync_slice)
+                self._synced(before, last, index)
         if self._directory_changed:
             self._directory_changed = False
             try:
@@ -364,27 +360,24 @@ class MessageLog:
                 self._directory_changed = True
                 raise
 
-    def _sync_slice(self, which: Slice) -> None:
+    def _sync_slice(self, which: Slice, index: bool = True) -> None:
         self._sync_file(which.data_path)
-        self._sync_file(which.index_path)
-
-    def _sync_records(self, which: Slice) -> None:
-        with self._pool.using(which.data_path, write=True) as file:
-            file.sync_data()
+        if index:
+            self._sync_file(which.index_path)
 
     def _sync_file(self, path: str) -> None:
         if self._files.exists(path):
             with self._pool.using(path, write=True) as file:
                 file.sync()
 
-    def _synced(self, tail: Slice, last: int, *, whole: bool) -> None:
-        """All records up to here are on the disk, and if `whole` their index is."""
+    def _synced(self, tail: Slice, last: int, index: bool) -> None:
+        """All records up to here are on the disk, and their index if it was synced, too."""
         current = self.tail
         if current is None or current.number != tail.number:
             return
         self._synced_tail = tail
         self._synced_last = last
-        self._unsynced = not whole or current.count != tail.count
+        self._unsynced = not index or current.count != tail.count
 
     def _go_back(self) -> None:
         """Forget what was appended since the last good sync."""
@@ -455,7 +448,7 @@ class MessageLog:
 
     def locate(self, sequence: int) -> int:
         """Index in `slices` of the first slice that ends at or behind a sequence; their number if none does."""
-        return bisect_left(self.slices, sequence, key=_last_of)
+        return bisect_left(self.slices, sequence, key=lambda each: each.last if each.count else 1 << 63)
 
     def find(self, sequence: int) -> tuple[Slice, int, int, int] | None:
         """Slice, offset, payload size and timestamp of a message that is in a slice, written to its file by then."""
@@ -488,8 +481,8 @@ class MessageLog:
         count = min(count, where.count - entry)
         written = self.written_count(where)
         if entry >= written:
-            start = (entry - written) * INDEX_ENTRY_BYTES
-            return bytes(memoryview(self._writer.index.data)[start : start + count * INDEX_ENTRY_BYTES])
+            start, size = (entry - written) * INDEX_ENTRY_BYTES, count * INDEX_ENTRY_BYTES
+            return bytes(memoryview(self._writer.index.data)[start : start + size])
         count = min(count, written - entry)
         with self._pool.using(where.index_path) as file:
             data = file.pread(FILE_HEADER_BYTES + entry * INDEX_ENTRY_BYTES, count * INDEX_ENTRY_BYTES)
@@ -505,7 +498,3 @@ class MessageLog:
         """The records of the growing slice that are not written yet, and where in its file they will begin."""
         data = self._writer.data
         return bytes(memoryview(data.data)[: data.used]), where.data_end - data.used
-
-
-def _last_of(each: Slice) -> int:
-    return each.last if each.count else 1 << 63
