@@ -16,6 +16,7 @@ COMPILED = [
     "protocol.client_frames",
     "protocol.client_messages",
     "protocol.frame_router",
+    "protocol.server_frames",
     "protocol.stan_messages",
     "stores.segment",
     "stores.file.record",

@@ -36,6 +36,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--operations-report", action="store_true", help="list which test holds which entry of the operations checklist"
     )
+    parser.addoption("--scripts", type=int, default=40, help="how many random scripts of NATS clients are played")
+    parser.addoption("--first-seed", type=int, default=1, help="the first of them; the others follow")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,7 +1,7 @@
 """Who of the clients is subscribed to what: who gets a message?
 
 Followed from the SUB and UNSUB operations on their way to the nats-server, which goes on delivering everything that we
-do not: messages of other publishers, and those for which a queue must choose.
+do not: messages of other publishers.
 
 Source: NATS client protocol; core NATS wildcards.
 """
@@ -22,12 +22,19 @@ class Subscriber(Protocol):
     outlet: Outlet
     subscriptions: dict[bytes, ClientSubscription]
 
+    def change_taps(self, change: int) -> None:
+        """So many more of its subscriptions hear what others publish to us."""
+
     def end_subscription(self, sid: bytes) -> None:
         """Tell the nats-server that a subscription has had all it wanted."""
 
 
 class ClientSubscription(Target):
-    """One SUB of one client."""
+    """One SUB of one client.
+
+    Attributes:
+        born: when, in a count of its client's own.
+    """
 
     def __init__(self, client: Subscriber, sid: bytes, pattern: bytes, queue: bytes) -> None:
         super().__init__(client.outlet, sid)
@@ -37,6 +44,7 @@ class ClientSubscription(Target):
         self.queue = queue
         self.wild = is_wildcard(pattern)
         self.is_tap = False
+        self.born = 0
 
 
 class Interest(RouteTable):
@@ -48,26 +56,24 @@ class Interest(RouteTable):
         self._offered = PatternSet(())
         self._exact: dict[bytes, list[ClientSubscription]] = {}
         self._wild: dict[bytes, list[ClientSubscription]] = {}
-        self._is_closed = False
+        self._is_open = False
 
     def offer(self) -> None:
         """The offers have changed: who would get what they take?"""
         self._offered = PatternSet(self._offers.patterns())
-        taps = 0
+        self._is_open = True
         for group in (*self._exact.values(), *self._wild.values()):
             for subscription in group:
-                subscription.is_tap = self._is_tap(subscription)
-                taps += subscription.is_tap
-        self._offers.taps = taps
+                self._set_tap(subscription, self._is_tap(subscription))
         self.version += 1
 
-    def add(self, client: Subscriber, sid: bytes, pattern: bytes, queue: bytes = b"") -> None:
+    def add(self, client: Subscriber, sid: bytes, pattern: bytes, queue: bytes = b"", born: int = 0) -> None:
         """A SUB; the first with an ID counts, and a nats-server refuses what is no subject."""
         if sid in client.subscriptions or not is_pattern(pattern):
             return
         subscription = client.subscriptions[sid] = ClientSubscription(client, sid, pattern, queue)
-        subscription.is_tap = self._is_tap(subscription)
-        self._offers.taps += subscription.is_tap
+        subscription.born = born
+        self._set_tap(subscription, self._is_tap(subscription))
         if subscription.wild:
             self._wild.setdefault(root_of(pattern), []).append(subscription)
             self.version += 1
@@ -96,12 +102,12 @@ class Interest(RouteTable):
 
     def close(self) -> None:
         """Nothing goes past the nats-server any more."""
-        self._is_closed = True
+        self._is_open = False
         self.version += 1
 
     def _remove(self, subscription: ClientSubscription) -> None:
         del subscription.client.subscriptions[subscription.sid]
-        self._offers.taps -= subscription.is_tap
+        self._set_tap(subscription, False)
         pattern = subscription.pattern
         if subscription.wild:
             self.version += 1
@@ -116,6 +122,12 @@ class Interest(RouteTable):
             self.recheck(pattern, self.routes[pattern])
         else:
             del self._exact[pattern], self.routes[pattern]
+
+    def _set_tap(self, subscription: ClientSubscription, is_tap: bool) -> None:
+        change = is_tap - subscription.is_tap
+        subscription.is_tap = is_tap
+        subscription.client.change_taps(change)
+        self._offers.taps += change
 
     def _is_tap(self, subscription: ClientSubscription) -> bool:
         return self._offered.overlapping(subscription.pattern) is not None
@@ -134,22 +146,27 @@ class Interest(RouteTable):
 
     # What the router asks.
 
-    def find(self, subject: bytes) -> Route | None:
+    def find(self, subject: bytes) -> Route:
         route = Route([], True, self.version)
         self.recheck(subject, route)
-        return route if route.targets else None
+        return route
 
     def recheck(self, subject: bytes, route: Route) -> None:
         found = [*self._exact.get(subject, ()), *self._wild_for(subject)]
         route.version = self.version
-        route.targets = list(found)
-        # Of a queue only the nats-server chooses one; and it alone brings us what we send to ourselves.
-        if (
-            self._is_closed
-            or any(subscription.queue for subscription in found)
-            or self._offered.overlapping(subject) is not None
-        ):
-            route.is_direct = False
+        route.targets = [subscription for subscription in found if not subscription.queue]
+        queues: dict[bytes, list[Target]] = {}
+        for subscription in found:
+            if subscription.queue:
+                queues.setdefault(subscription.queue, []).append(subscription)
+        route.queues = list(queues.values())
+        # The nats-server alone brings us what we send to ourselves. What nobody wants, it need not see either.
+        route.is_direct = self._is_open and self._offered.overlapping(subject) is None
+
+    def on_limits(self, ended: list[Target]) -> None:
+        """Some subscriptions have got all they wanted; the list is emptied."""
+        while ended:
+            self.on_limit(ended.pop())
 
     def on_limit(self, target: Target) -> None:
         assert isinstance(target, ClientSubscription)

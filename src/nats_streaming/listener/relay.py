@@ -1,27 +1,27 @@
-"""One client: its socket, its connection to the nats-server, and what passes between them."""
+"""One client: its socket, and what passes between it and its connection to the nats-server."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+from collections import deque
 from typing import TYPE_CHECKING, cast
 
-from nats_streaming.errors import ProtocolError
+from nats_streaming.listener.backend import HIGH_BYTES, LOW_BYTES, Backend, address_of, proxy_line
+from nats_streaming.listener.connect_line import read_connect
 from nats_streaming.listener.interest import ClientSubscription
 from nats_streaming.listener.receiver import Receiver
-from nats_streaming.nats.handshake import ServerInfo, parse_info
-from nats_streaming.protocol.client_frames import ClientControl, ClientReader, FrameScanner
+from nats_streaming.nats.embedded_options import WRITE_DEADLINE_S
+from nats_streaming.nats.handshake import ServerInfo
+from nats_streaming.protocol.client_frames import GO_ON, INSERT, WAIT, ClientControl, ClientReader
 from nats_streaming.protocol.frame_router import Outlet
+from nats_streaming.protocol.server_frames import FrameScanner
 
 if TYPE_CHECKING:
     from nats_streaming.listener.listener import ClientListener
 
-_HIGH_BYTES = 4 << 20  # of what waits for one side; then the other is not read
-_LOW_BYTES = 1 << 20
-_EARLY_LINES_MAX = 1000  # that a client sends before it is known
-_EARLY_LINE_BYTES_MAX = 4096
 _CLOSE_S = 2.0  # for what is buffered, when a client is to be disconnected
+_REFUSAL_S = 2.0  # for the nats-server to disconnect a client that it should refuse
 _PATIENCE_S = 0.05  # for a client that does not read what we send, while all others wait
 _log = logging.getLogger("nats_streaming.nats_server")
 
@@ -36,6 +36,7 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
 
     def __init__(self, listener: ClientListener) -> None:
         self.subscriptions: dict[bytes, ClientSubscription] = {}
+        self._taps = 0
         self.outlet = Outlet(self)
         self.is_streaming = False
         self.server = Backend(self, listener)
@@ -46,21 +47,32 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
         self._transport: asyncio.Transport | None = None
         self._data = bytearray()
         self._is_full = False
-        self._is_plain = False
+        self._is_verbose = True
+        self._is_sound = False
         self._is_accepted = False
-        self._early_lines: list[bytes] = []
+        self._has_ended = False
+        self._is_waiting = False
+        self._has_waited = False
         self._connecting: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._refusal: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
+        self._written = 0
         self._has_connected = False
         self._is_parsing = False
-        self._to_end = bytearray()
+        self._ended_sids: list[bytes] = []
+        self._ended_verbose = False
+        self._held: deque[bytearray] = deque()
+        self._held_bytes = 0
+        self._held_scanner: FrameScanner | None = None
+        self._set_held()
 
     # The client's socket.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(_HIGH_BYTES, _LOW_BYTES)
+        self._transport.set_write_buffer_limits(HIGH_BYTES, LOW_BYTES)
         self._transport.pause_reading()
         self._listener.relays.add(self)
         self._connecting = asyncio.get_running_loop().create_task(self._connect(self._transport))
@@ -97,14 +109,13 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
         if self._receiver.received(0):
             self._parse()
         self.set_reading()
+        if self._has_ended and not self._is_waiting:
+            self.server.end()
 
     def on_accepted(self) -> None:
         """The nats-server knows the client: what that has subscribed to counts."""
         self._is_accepted = True
-        self._reader.takes = self._is_plain
-        lines, self._early_lines = self._early_lines, []
-        for line in lines:
-            self.on_line(line)
+        self._set_takes()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._receiver.room()
@@ -116,8 +127,8 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
     def _parse(self) -> None:
         """Handle what was received."""
         receiver, reader = self._receiver, self._reader
-        if not self.server.is_introduced:
-            # It did not wait for INFO, and some loops read once before they heed a pause.
+        if not self.server.is_introduced or self._is_waiting:
+            # Some loops read once before they heed a pause.
             receiver.keep(0, 0)
             self.set_reading()
             return
@@ -126,9 +137,6 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
         self._is_parsing = True
         end = reader.parse(receiver.data, receiver.stop)
         self._is_parsing = False
-        if self._to_end:
-            self.server.write(bytes(self._to_end))
-            self._to_end.clear()
         receiver.keep(end, reader.wanted)
         if reader.taken != before:
             if not self.is_streaming:
@@ -136,20 +144,47 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
                 self.set_reading()
             self._listener.on_taken()
 
+    def eof_received(self) -> bool:
+        """The client sends no more and may still read: what its last words bring it, up to the nats-server's end."""
+        self._has_ended = True
+        if self.server.is_introduced and not self._is_waiting:
+            self.server.end()
+        return True
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
-        if self._deadline is not None:
-            self._deadline.cancel()
+        for timer in (self._deadline, self._refusal, self._stuck):
+            if timer is not None:
+                timer.cancel()
+        self._held.clear()
         self._listener.interest.remove_all(self)
         self._listener.on_gone(self)
         self.server.close()
 
     def pause_writing(self) -> None:
         self.server.set_reading(False)
+        self._watch(-1)
 
     def resume_writing(self) -> None:
         self.server.set_reading(True)
         self._stop_waiting()
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+
+    def _watch(self, before: int) -> None:
+        """Disconnect a client that reads nothing; the nats-server is not read meanwhile and would not be heard.
+
+        Args:
+            before: bytes that had left for it a while ago.
+        """
+        assert self._transport is not None
+        gone = self._written - self._transport.get_write_buffer_size()
+        if gone == before:
+            _log.error("%s - Slow Consumer Detected: WriteDeadline of %gs exceeded", self._address, WRITE_DEADLINE_S)
+            self.abort()
+        else:
+            self._stuck = asyncio.get_running_loop().call_later(WRITE_DEADLINE_S, self._watch, gone)
 
     def _stop_waiting(self) -> None:
         if self._patience is not None:
@@ -162,7 +197,12 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if not self.server.is_introduced or self._is_full or (self.is_streaming and self._listener.is_paused):
+        if (
+            not self.server.is_introduced
+            or self._is_full
+            or self._is_waiting
+            or (self.is_streaming and self._listener.is_paused)
+        ):
             transport.pause_reading()
         else:
             transport.resume_reading()
@@ -174,6 +214,7 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
     def write(self, frames: bytes) -> None:
         """Send whole frames to the client."""
         if self._transport is not None and not self._transport.is_closing():
+            self._written += len(frames)
             self._transport.write(frames)
 
     def flush(self) -> None:
@@ -183,28 +224,67 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        transport.write(frames)
-        waiting = transport.get_write_buffer_size()
+        if self.outlet.is_held:
+            self._hold(frames)
+        else:
+            self._written += len(frames)
+            transport.write(frames)
+        waiting = transport.get_write_buffer_size() + self._held_bytes
         if waiting > self._listener.max_pending:
             _log.error(
                 "%s - Slow Consumer Detected: MaxPending of %d Exceeded", self._address, self._listener.max_pending
             )
             self.abort()
-        elif waiting > _HIGH_BYTES and self._patience is None:
+        elif waiting > HIGH_BYTES and self._patience is None:
             # Only here: what the nats-server sends a slow client is not the engine's concern.
             loop = asyncio.get_running_loop()
             self._listener.set_congested(self, True)
             self._patience = loop.call_later(_PATIENCE_S, self._listener.set_congested, self, False)
+
+    def _hold(self, frames: bytes) -> None:
+        """Send it behind what the nats-server has for the client: a +OK, or a message that ours answers."""
+        self._held_bytes += len(frames)
+        if self.server.has_ended and self._held:
+            self._held[-1] += frames
+            return
+        self._held.append(bytearray(frames))
+        if self.server.has_ended:
+            self._send_held()
+        else:
+            self.server.fence(self._reader.pings, self._send_held)
+
+    def _send_held(self) -> None:
+        if self._held_scanner is None:
+            self._held_scanner = FrameScanner(self.subscriptions, are_ours=True)
+        frames = self._held.popleft()
+        self._held_bytes -= len(frames)
+        self._set_held()
+        end = self._held_scanner.whole(frames, len(frames))
+        self.write(self._held_scanner.for_client(frames, end)[0])
+        self._listener.interest.on_limits(self._held_scanner.ended)
+
+    def change_taps(self, change: int) -> None:
+        self._taps += change
+        self._set_held()
+
+    def _set_held(self) -> None:
+        self.outlet.is_held = self._is_verbose or self._taps > 0 or bool(self._held)
 
     @property
     def _address(self) -> str:
         peer = None if self._transport is None else self._transport.get_extra_info("peername")
         return f"{peer[0]}:{peer[1]}" if peer else "client"
 
+    @property
+    def host(self) -> str:
+        """Its address, "" if the system does not know it any more."""
+        return "" if self._transport is None else address_of(self._transport.get_extra_info("peername"))
+
     def close(self) -> None:
         """Send what is buffered, then disconnect; one who does not read is not waited for long."""
         if self._transport is None or self._transport.is_closing():
             return
+        self._listener.interest.remove_all(self)
         self._transport.close()
         self._deadline = asyncio.get_running_loop().call_later(_CLOSE_S, self._transport.abort)
 
@@ -218,163 +298,95 @@ class Relay(asyncio.BufferedProtocol, ClientControl):
     def forward(self, start: int, stop: int) -> None:
         self.server.write(bytes(self._data[start:stop]))
 
-    def on_line(self, line: bytes) -> None:
+    def on_line(self, line: bytes) -> int:
         if self._reader.blind:
-            return
-        if not self._is_accepted:
-            self._early_lines.append(line)
-            if len(self._early_lines) > _EARLY_LINES_MAX or len(line) > _EARLY_LINE_BYTES_MAX:
-                self._go_blind()
-            return
+            return GO_ON
         # Not at other white space: to a nats-server it is part of the word.
         words = [word for word in line.replace(b"\t", b" ").split(b" ") if word]
         operation = words[0].upper()
+        has_waited, self._has_waited = self._has_waited, False
+        is_connect = operation.startswith(b"CONNECT")
+        is_again = is_connect and self._has_connected
+        if (is_again and not has_waited) or not (self._is_accepted or is_connect):
+            return WAIT  # for what came before, and until it is known whether the nats-server refuses the client
         interest = self._listener.interest
         if operation == b"SUB" and len(words) in (3, 4):
-            interest.add(self, words[-1], words[1], words[2] if len(words) == 4 else b"")
+            before = self.subscriptions.get(words[-1])
+            if not has_waited and (self._held or (before is not None and before.limit)):
+                return WAIT  # what is held, or on its way here, may be the last that another subscription gets
+            interest.add(self, words[-1], words[1], words[2] if len(words) == 4 else b"", self._reader.steps)
         elif operation == b"UNSUB" and len(words) in (2, 3):
-            interest.limit(self, words[1], count_of(words[2]) if len(words) == 3 else 0)
-        elif operation == b"CONNECT" and not self._has_connected:
-            self._has_connected = True
-            self._is_plain = not is_verbose(line)
-            self._reader.takes = self._is_plain
+            limit = count_of(words[2]) if len(words) == 3 else 0
+            if limit and not has_waited and self._may_be_behind(words[1]):
+                return WAIT
+            interest.limit(self, words[1], limit)
+        elif is_connect:
+            self._on_connect(line)
         else:
-            # It is refused, or a second CONNECT, which ends all subscriptions or does not, as the nats-server is new or
-            # old.
-            self._go_blind()
+            self._refuse()
+        return INSERT if self._ended_sids else GO_ON
 
-    def _go_blind(self) -> None:
+    def _may_be_behind(self, sid: bytes) -> bool:
+        """Whether messages may be on their way here that came before what is being read."""
+        subscription = self.subscriptions.get(sid)
+        return subscription is not None and subscription.born != self._reader.steps
+
+    def _on_connect(self, line: bytes) -> None:
+        options = read_connect(line, self._is_verbose)
+        if self._has_connected:
+            # A new nats-server ends all subscriptions then, and an old one does not: now it does, too.
+            self._ended_sids += self.subscriptions
+            self._ended_verbose = self._is_verbose
+            self._listener.interest.remove_all(self)
+        self._has_connected = True
+        self._is_verbose = options.is_verbose
+        self._is_sound = options.is_sound
+        self._set_held()
+        self._set_takes()
+
+    def _set_takes(self) -> None:
+        """Publishes are taken of whom the nats-server would not refuse, and who gets no +OK for each."""
+        self._reader.takes = self._is_accepted and self._is_sound and not self._is_verbose
+
+    def _refuse(self) -> None:
         self._reader.blind = True
         self.on_blind()
 
     def on_blind(self) -> None:
-        self._early_lines.clear()
+        self._ended_sids.clear()
         self._listener.interest.remove_all(self)
+        if self._refusal is None and not self._listener.is_blind:
+            self._refusal = asyncio.get_running_loop().call_later(_REFUSAL_S, self._end_blind)
+
+    def _end_blind(self) -> None:
+        """The nats-server has taken what we do not understand: who is subscribed to what is not known any more."""
+        _log.error("%s - Client parser ERROR: what it sent is not plain NATS", self._address)
+        self.write(b"-ERR 'Unknown Protocol Operation'\r\n")
+        self.close()
 
     def end_subscription(self, sid: bytes) -> None:
-        frame = b"UNSUB %b\r\n" % sid
-        if self._is_parsing:
-            self._to_end += frame  # what stands before it in the stream is not forwarded yet
+        self._ended_sids.append(sid)
+        self._ended_verbose = self._is_verbose
+        if not self._is_parsing:
+            self.insert()
+
+    def insert(self) -> None:
+        if self._ended_sids:
+            sids, self._ended_sids = self._ended_sids, []
+            self.server.unsubscribe(sids, self._reader.pings, self._ended_verbose)
         else:
-            self.server.write(frame)
+            self._is_waiting = True
+            self.set_reading()
+            self.server.fence(self._reader.pings, self._go_on)
 
-
-class Backend(asyncio.BufferedProtocol):
-    """The nats-server's side of a relay."""
-
-    def __init__(self, client: Relay, listener: ClientListener) -> None:
-        self.is_introduced = False
-        self.preamble = b""
-        self.is_blind = listener.is_blind
-        self._client = client
-        self._listener = listener
-        self._scanner = FrameScanner(client.subscriptions)
-        self._waits_for_pong = False
-        self._receiver = Receiver(listener.buffer)
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(_HIGH_BYTES, _LOW_BYTES)
-        self._transport.write(self.preamble)
-        self.is_introduced = self.is_blind  # then it is not read, and may want TLS before it says anything
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._receiver.room()
-
-    def buffer_updated(self, nbytes: int) -> None:
-        receiver, scanner = self._receiver, self._scanner
-        if not receiver.received(nbytes):
-            return
-        end = receiver.stop if self.is_blind else scanner.whole(receiver.data, receiver.stop)
-        frames = bytes(receiver.data[:end])
-        receiver.keep(end, scanner.wanted)  # now: what the client sent early is parsed in the same buffer
-        if frames:
-            self._client.write(frames)
-            if not self.is_introduced:
-                self._read_info(frames)
-            elif self._waits_for_pong and scanner.pongs:
-                # NATS answers a PING of those only whom it knows.
-                self._waits_for_pong = False
-                self._client.on_accepted()
-            if scanner.ended:
-                for target in scanner.ended:
-                    self._listener.interest.on_limit(target)
-                scanner.ended.clear()
-        if scanner.lost:
-            _log.error("the embedded nats-server sent something else than NATS frames: the client is disconnected")
-            self._client.abort()
-
-    def _read_info(self, frames: bytes) -> None:
-        operation, _, rest = frames.partition(b"\n")[0].partition(b" ")
-        if operation.upper() != b"INFO":
-            return  # it refuses the client, and says why
-        try:
-            info = parse_info(rest)
-        except ProtocolError as error:
-            _log.error("the embedded nats-server does not introduce itself: %s", error)
-            self._client.abort()
-            return
-        self.is_introduced = True
-        self._waits_for_pong = info.auth_required
-        self._client.on_introduced(info)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._client.close()
-
-    def pause_writing(self) -> None:
-        self._client.on_server_full(True)
-
-    def resume_writing(self) -> None:
-        self._client.on_server_full(False)
-
-    def set_reading(self, wanted: bool) -> None:
-        if self._transport is None or self._transport.is_closing():
-            return
-        if wanted:
-            self._transport.resume_reading()
-        else:
-            self._transport.pause_reading()
-
-    def write(self, frames: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(frames)
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-
-
-def is_verbose(line: bytes) -> bool:
-    """Whether a CONNECT asks for an answer to each operation; also when it is not understood, as is NATS's default."""
-    found: list[object] = []
-
-    def note(pairs: list[tuple[str, object]]) -> None:
-        # To nats-server large letters are small ones, and of several pairs the last counts. The outermost comes last.
-        found[:] = [value for key, value in pairs if key.casefold() == "verbose"]
-
-    try:
-        json.loads(line[len(b"CONNECT") :].decode(), object_pairs_hook=note)
-    except (ValueError, RecursionError):
-        return True
-    return not found or any(value is not False for value in found)
+    def _go_on(self) -> None:
+        """The nats-server has answered: what waited may be handled."""
+        self._is_waiting = False
+        self._has_waited = True
+        self._begin()
+        self._has_waited = False
 
 
 def count_of(number: bytes) -> int:
     """How many messages an UNSUB wants; 0 for what a nats-server takes for no number."""
     return int(number) if number.isdigit() and len(number) <= 9 else 0
-
-
-def proxy_line(transport: asyncio.Transport) -> bytes:
-    """The header that tells the nats-server who the client is.
-
-    Source: PROXY protocol, version 1.
-    """
-    peer, here = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-    if not peer or not here:
-        return b"PROXY UNKNOWN\r\n"
-    addresses = [address[0].partition("%")[0].removeprefix("::ffff:") for address in (peer, here)]
-    family = "TCP6" if ":" in addresses[0] else "TCP4"
-    if (":" in addresses[1]) is not (family == "TCP6"):
-        return b"PROXY UNKNOWN\r\n"
-    return f"PROXY {family} {addresses[0]} {addresses[1]} {peer[1]} {here[1]}\r\n".encode("ascii")

@@ -15,6 +15,7 @@ from nats_streaming.nats.config.quoting import quote_value
 
 RANDOM_PORT = -1
 MAX_PENDING_BYTES = 256 * 1024 * 1024
+WRITE_DEADLINE_S = 30
 
 
 @dataclass(slots=True)
@@ -73,7 +74,7 @@ class EmbeddedOptions:
     goes before it.
     """
 
-    write_deadline_s: int = 30
+    write_deadline_s: int = WRITE_DEADLINE_S
     """How long one write of nats-server to a client may block (`write_deadline`; its default is 10 s), so a disk that
     hangs for seconds while we read nothing does not cost the link. `config_text` goes before it."""
 

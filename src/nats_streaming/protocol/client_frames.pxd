@@ -1,10 +1,10 @@
 cimport cython
 
-from nats_streaming.protocol.frame_router cimport Target
 from nats_streaming.protocol.nats_reader cimport MessageSink
 
-cdef Py_ssize_t _ARGUMENT_LIMIT, _LINE_LIMIT, _PAYLOAD_LIMIT, _DIGITS_LIMIT, _FACTOR_LIMIT
-cdef int _LF, _CR, _SPACE, _TAB, _DOT
+cdef Py_ssize_t _ARGUMENT_LIMIT, _LINE_LIMIT, _PAYLOAD_LIMIT, _DIGITS_LIMIT
+cdef int _LF, _CR, _SPACE, _TAB, _DOT, _BRACE
+cdef int _GO_ON, _WAIT
 cdef bytes _NSUB, _ONNECT
 
 
@@ -27,11 +27,13 @@ cdef class ClientReader:
     cdef readonly bint spoilt
     cdef public bint blind
     cdef public Py_ssize_t taken
+    cdef readonly Py_ssize_t pings
+    cdef readonly Py_ssize_t steps
     cdef readonly Py_ssize_t wanted
 
     @cython.locals(view="const unsigned char *", position=Py_ssize_t, passed=Py_ssize_t, line=Py_ssize_t,
                    body=Py_ssize_t, end=Py_ssize_t, argument=Py_ssize_t, returns=Py_ssize_t, was_blind=bint,
-                   first="unsigned char")
+                   first="unsigned char", answer=int)
     cpdef Py_ssize_t parse(self, bytearray data, Py_ssize_t stop) except -1
     @cython.locals(view="const unsigned char *", headers=bint, tokens=int, token_start=Py_ssize_t,
                    subject_start=Py_ssize_t, subject_stop=Py_ssize_t, reply_start=Py_ssize_t, reply_stop=Py_ssize_t,
@@ -42,20 +44,6 @@ cdef class ClientReader:
                             Py_ssize_t body, Py_ssize_t stop, Py_ssize_t passed) except *
     @cython.locals(view="const unsigned char *", result=Py_ssize_t, position=Py_ssize_t, digit="unsigned char")
     cdef Py_ssize_t number(self, bytearray data, Py_ssize_t start, Py_ssize_t stop) noexcept
-
-
-cdef class FrameScanner:
-    cdef readonly dict targets
-    cdef readonly list ended
-    cdef readonly Py_ssize_t wanted
-    cdef readonly Py_ssize_t pongs
-    cdef readonly bint lost
-
-    @cython.locals(view="const unsigned char *", position=Py_ssize_t, line=Py_ssize_t, at=Py_ssize_t,
-                   size=Py_ssize_t, factor=Py_ssize_t, end=Py_ssize_t, first="unsigned char")
-    cpdef Py_ssize_t whole(self, bytearray data, Py_ssize_t stop) except -1
-    @cython.locals(view="const unsigned char *", position=Py_ssize_t, stop=Py_ssize_t, target=Target)
-    cdef void count(self, bytearray data, Py_ssize_t start, Py_ssize_t line) except *
 
 
 @cython.locals(view="const unsigned char *", other="const unsigned char *", index=Py_ssize_t)

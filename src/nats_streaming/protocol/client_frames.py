@@ -12,25 +12,25 @@ Source: NATS client protocol.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from nats_streaming.protocol.frame_router import Target
 from nats_streaming.protocol.nats_reader import PAYLOAD_BYTES_MAX, MessageSink
 
 ARGUMENT_BYTES_MAX = 4096
 """What a nats-server takes behind the operation of a line; its `max_control_line`, unless it is told otherwise."""
 
 LINE_BYTES_MAX = 1 << 17
-"""A nats-server's own line, its INFO with all that it may name; and what of a client's line may be white space."""
+"""What of a client's line may be white space."""
+
+GO_ON, INSERT, WAIT = range(3)
+"""What is to happen to a line, see `ClientControl.on_line`."""
 
 _NUMBER_DIGITS_MAX = 9  # more is no number to a nats-server, leading zeros or not
 
 _ARGUMENT_LIMIT = ARGUMENT_BYTES_MAX
 _LINE_LIMIT = LINE_BYTES_MAX
 _DIGITS_LIMIT = _NUMBER_DIGITS_MAX
-_FACTOR_LIMIT = 10 ** (_NUMBER_DIGITS_MAX - 1)
 _PAYLOAD_LIMIT = PAYLOAD_BYTES_MAX
-_LF, _CR, _SPACE, _TAB, _DOT = 10, 13, 32, 9, 46
+_LF, _CR, _SPACE, _TAB, _DOT, _BRACE = 10, 13, 32, 9, 46, 123
+_GO_ON, _WAIT = GO_ON, WAIT
 _NSUB, _ONNECT = b"nsub", b"onnect"
 
 
@@ -86,8 +86,17 @@ class ClientControl:
         """These bytes are for the nats-server."""
         raise NotImplementedError
 
-    def on_line(self, line: bytes) -> None:
-        """A CONNECT, SUB or UNSUB with something behind it, which is forwarded after this."""
+    def on_line(self, line: bytes) -> int:
+        """A CONNECT, SUB or UNSUB with something behind it.
+
+        Returns:
+            GO_ON: it is to be forwarded. INSERT: `insert` is called before that. WAIT: it is called, and parsing ends
+            in front of the line.
+        """
+        raise NotImplementedError
+
+    def insert(self) -> None:
+        """Everything before the line of `on_line` was forwarded, and the line itself was not."""
         raise NotImplementedError
 
     def on_blind(self) -> None:
@@ -102,6 +111,9 @@ class ClientReader:
         takes: publishes to offered subjects are taken. Once one of them was not, none is ever again: it may be on its
             way through the nats-server still, and would be overtaken.
         taken: how many were taken.
+        pings: how many PINGs there were.
+        steps: grows with each read and with each publish that is forwarded: while it does not, nothing that the client
+            caused can have come back.
         blind: something came that a nats-server refuses, or may read in two ways; everything is forwarded.
         wanted: size of the frame that has begun and is not whole, 0 if it is not known.
     """
@@ -113,6 +125,8 @@ class ClientReader:
         self.spoilt = False
         self.blind = False
         self.taken = 0
+        self.pings = 0
+        self.steps = 0
         self.wanted = 0
 
     def parse(self, data: bytearray, stop: int) -> int:
@@ -124,8 +138,10 @@ class ClientReader:
         view = data
         position = 0
         passed = 0
+        answer = _GO_ON
         was_blind = self.blind
         self.wanted = 0
+        self.steps += 1
         while position < stop and not self.blind:
             line = position
             returns = 0
@@ -149,8 +165,18 @@ class ClientReader:
             end = body
             if first == 104 or (first == 112 and view[position + 1] | 32 == 117):
                 end = self.publish(data, position, argument, line, body, stop, passed)
-            elif first != 112:
-                self.control.on_line(bytes(data[position:line]))
+                self.steps += end > 0
+            elif first == 112:
+                self.pings += view[position + 1] | 32 == 105
+            else:
+                answer = self.control.on_line(bytes(data[position:line]))
+                if answer != _GO_ON:
+                    if position > passed:
+                        self.control.forward(passed, position)
+                        passed = position
+                    self.control.insert()
+                    if answer == _WAIT:
+                        break
             if end == 0:
                 break
             if end < 0:
@@ -254,90 +280,6 @@ class ClientReader:
         return result
 
 
-class FrameScanner:
-    """Finds where the frames of a nats-server end, so that others can be put between them.
-
-    Attributes:
-        targets: the client's subscriptions by ID; their messages are counted.
-        ended: those that have had all they wanted; the owner empties it.
-        wanted: size of the frame that has begun and is not whole, 0 if it is not known.
-        pongs: how many PONGs there were.
-        lost: what came is not the protocol; the stream is of no use any more.
-    """
-
-    def __init__(self, targets: Mapping[bytes, Target]) -> None:
-        self.targets = targets
-        self.ended: list[Target] = []
-        self.wanted = 0
-        self.pongs = 0
-        self.lost = False
-
-    def whole(self, data: bytearray, stop: int) -> int:
-        """Where the last whole frame in `data[:stop]` ends; 0 if there is none."""
-        view = data
-        position = 0
-        self.wanted = 0
-        while position < stop:
-            line = position
-            while line < stop and view[line] != _LF:
-                line += 1
-            if line == stop:
-                self.lost = stop - position > _LINE_LIMIT
-                break
-            first = view[position] | 32
-            if (first == 109 or first == 104) and line - position > 4:
-                at = line
-                if view[at - 1] == _CR:
-                    at -= 1
-                size = 0
-                factor = 1
-                # Leading zeros are those of the publisher: up to nine digits come as it wrote them.
-                while at > position and factor <= _FACTOR_LIMIT and 48 <= view[at - 1] <= 57:
-                    at -= 1
-                    size += factor * (view[at] - 48)
-                    factor *= 10
-                if size > _PAYLOAD_LIMIT or view[at - 1] != _SPACE:
-                    self.lost = True
-                    break
-                end = line + 1 + size + 2
-                if end > stop:
-                    self.wanted = end - position
-                    break
-                self.count(data, position + 4, line)
-                position = end
-            else:
-                if line - position >= 4 and view[position] == 80 and view[position + 1] == 79:
-                    self.pongs += 1
-                position = line + 1
-        return position
-
-    def count(self, data: bytearray, start: int, line: int) -> None:
-        """Count a message for its subscription.
-
-        Args:
-            start: within or behind the operation.
-            line: where the line of the frame ends.
-        """
-        view = data
-        position = start
-        for _ in range(2 if view[start] == _SPACE else 1):  # an HMSG, one letter longer
-            while position < line and view[position] == _SPACE:
-                position += 1
-        while position < line and view[position] != _SPACE:
-            position += 1
-        position += 1
-        stop = position
-        while stop < line and view[stop] != _SPACE:
-            stop += 1
-        if stop >= line:
-            return
-        target: Target | None = self.targets.get(bytes(data[position:stop]))
-        if target is not None:
-            target.relayed += 1
-            if target.delivered + target.relayed == target.limit:
-                self.ended.append(target)
-
-
 def is_operation(first: int) -> bool:
     """Whether an operation of a client begins with this small letter: CONNECT, HPUB, PUB, PING, PONG, SUB, UNSUB."""
     return first == 99 or first == 104 or first == 112 or first == 115 or first == 117
@@ -385,6 +327,8 @@ def argument_of(data: bytearray, start: int, line: int) -> int:
         if not equals_small(data, position, _ONNECT):
             return 0
         position += 6
+        if view[position] == _BRACE:  # of this operation alone a nats-server wants no white space
+            return position
     else:
         return 0
     if view[position] != _SPACE and view[position] != _TAB:

@@ -10,6 +10,7 @@ cdef class Outlet:
     cdef readonly object owner
     cdef readonly ByteBuffer out
     cdef public bint is_filled
+    cdef public bint is_held
 
 
 cdef class Target:
@@ -22,6 +23,7 @@ cdef class Target:
 
 cdef class Route:
     cdef public list targets
+    cdef public list queues
     cdef public bint is_direct
     cdef public Py_ssize_t version
 
@@ -39,12 +41,15 @@ cdef class FrameRouter:
     cdef readonly RouteTable table
     cdef readonly ByteBuffer rest
     cdef readonly list filled
+    cdef unsigned long long _dice
 
     @cython.locals(view="const unsigned char *", total=Py_ssize_t, table=RouteTable, route=Route, position=Py_ssize_t,
                    passed=Py_ssize_t, subject_start=Py_ssize_t, subject_stop=Py_ssize_t, start=Py_ssize_t,
                    at=Py_ssize_t, stop=Py_ssize_t, size=Py_ssize_t, factor=Py_ssize_t, back=Py_ssize_t,
                    end=Py_ssize_t, outlet=Outlet, out=ByteBuffer, target=Target)
     cpdef bytes split(self, bytes frames)
+    @cython.locals(targets=list, members=list)
+    cdef list drawn(self, Route route)
     @cython.locals(table=RouteTable, route=Route)
     cdef Route route(self, bytes subject)
 

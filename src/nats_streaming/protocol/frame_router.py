@@ -15,12 +15,17 @@ _MSG = b"MSG "
 
 
 class Outlet:
-    """The way to one client. Its owner sends what is in `out` when `is_filled` was set."""
+    """The way to one client. Its owner sends what is in `out` when `is_filled` was set.
+
+    Attributes:
+        is_held: it sends it later, and counts the messages then.
+    """
 
     def __init__(self, owner: object) -> None:
         self.owner = owner
         self.out = ByteBuffer(256)
         self.is_filled = False
+        self.is_held = False
 
 
 class Target:
@@ -45,13 +50,15 @@ class Route:
     """Where messages on one subject go.
 
     Attributes:
-        targets: everybody who is subscribed.
-        is_direct: past the nats-server; once it was not, it never is again, or messages would overtake each other.
+        targets: everybody who gets each of them.
+        queues: of each of these groups one gets it.
+        is_direct: past the nats-server.
         version: of the table that this was true in.
     """
 
     def __init__(self, targets: list[Target], is_direct: bool, version: int) -> None:
         self.targets = targets
+        self.queues: list[list[Target]] = []
         self.is_direct = is_direct
         self.version = version
 
@@ -68,8 +75,8 @@ class RouteTable:
         self.routes: dict[bytes, Route] = {}
         self.version = 0
 
-    def find(self, subject: bytes) -> Route | None:
-        """The route of a subject that `routes` does not hold; None if nobody is subscribed."""
+    def find(self, subject: bytes) -> Route:
+        """The route of a subject that `routes` does not hold."""
         raise NotImplementedError
 
     def recheck(self, subject: bytes, route: Route) -> None:
@@ -88,6 +95,7 @@ class FrameRouter:
         self.table = table
         self.rest = ByteBuffer(1024)
         self.filled: list[Outlet] = []
+        self._dice = 1
 
     def split(self, frames: bytes) -> bytes:
         """Put every frame that has a direct route into its outlet, which is added to `filled`.
@@ -124,13 +132,14 @@ class FrameRouter:
             if stop - start != subject_stop - subject_start or not equals(frames, start, subject_start, stop - start):
                 route = self.route(frames[start:stop])
                 subject_start, subject_stop = start, stop
-            if route is None:
+            # That nobody is there to reply, only the nats-server says.
+            if route is None or (back != stop and not route.targets and not route.queues):
                 position = end
                 continue
             if position > passed:
                 self.rest.put_slice(frames, passed, position)
             position = passed = end
-            for target in route.targets:
+            for target in self.drawn(route) if route.queues else route.targets:
                 outlet = target.outlet
                 out = outlet.out
                 if not outlet.is_filled:
@@ -140,6 +149,8 @@ class FrameRouter:
                 out.put_slice(frames, start, stop)
                 out.put(target.tail)
                 out.put_slice(frames, stop + 1, end)
+                if outlet.is_held:
+                    continue
                 target.delivered += 1
                 if target.delivered + target.relayed == target.limit:
                     table.on_limit(target)
@@ -149,6 +160,14 @@ class FrameRouter:
         if total > passed:
             self.rest.put_slice(frames, passed, total)
         return self.rest.take()
+
+    def drawn(self, route: Route) -> list[Target]:
+        """Everybody who gets the next message, of each queue group a member at random, as a nats-server does it."""
+        targets = list(route.targets)
+        for members in route.queues:
+            self._dice = (self._dice * 1103515245 + 12345) & 0x7FFFFFFF
+            targets.append(members[(self._dice >> 8) % len(members)])
+        return targets
 
     def route(self, subject: bytes) -> Route | None:
         """The direct route of a subject."""

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from nats_streaming.listener.interest import ClientSubscription, Interest, is_pattern, root_of
 from nats_streaming.protocol.client_frames import Offers
 from nats_streaming.protocol.frame_router import FrameRouter, Outlet
+from nats_streaming.protocol.server_frames import FrameScanner
 from nats_streaming.protocol.subjects import covers
 
 
@@ -20,7 +21,11 @@ class Client:
         self.outlet = Outlet(self)
         self.subscriptions: dict[bytes, ClientSubscription] = {}
         self.ended: list[bytes] = []
+        self.taps = 0
         self.name = name
+
+    def change_taps(self, change: int) -> None:
+        self.taps += change
 
     def end_subscription(self, sid: bytes) -> None:
         self.ended.append(sid)
@@ -57,10 +62,19 @@ def msg(subject: bytes, sid: bytes, payload: bytes = b"x", reply: bytes = b"") -
     return b"MSG %b %b %b%d\r\n%b\r\n" % (subject, sid, reply + b" " if reply else b"", len(payload), payload)
 
 
-def test_what_nobody_wants_goes_to_the_nats_server() -> None:
+def test_what_nobody_wants_goes_nowhere() -> None:
+    """A nats-server that has not read an UNSUB yet would send it to whom it should not."""
     _, _, router = new_table()
-    frames = pub(b"a.b") + pub(b"c", b"PUB a.b 1\r\nx\r\n")
-    assert send(router, frames) == (frames, {})
+    assert send(router, pub(b"a.b") + pub(b"c", b"PUB a.b 1\r\nx\r\n")) == (b"", {})
+
+
+def test_a_question_that_nobody_hears_goes_to_the_nats_server_which_says_so() -> None:
+    _, interest, router = new_table()
+    question = pub(b"in.a", b"x", b"re.ply")
+    assert send(router, pub(b"in.a"), question, pub(b"in.b")) == (question, {})
+    client = Client()
+    interest.add(client, b"1", b"in.*", b"queue")
+    assert send(router, question) == (b"", {client: msg(b"in.a", b"1", b"x", b"re.ply")})
 
 
 def test_frames_of_several_clients_are_told_apart_in_order() -> None:
@@ -81,7 +95,7 @@ def test_frames_of_several_clients_are_told_apart_in_order() -> None:
         pub(b"in.a", b"4" * 1000),
         pub(b"far", b"3"),
     )
-    assert rest == pub(b"far") + pub(b"far", b"2") + pub(b"far", b"3")
+    assert not rest
     assert got == {
         one: msg(b"in.a", b"1", b"1")
         + msg(b"in.a", b"1", tricky, b"re.ply")
@@ -104,18 +118,45 @@ def test_all_who_match_get_it() -> None:
     }
 
 
-def test_a_queue_is_left_to_the_nats_server_and_its_subject_stays_there() -> None:
+def test_one_of_a_queue_gets_it_and_everybody_else() -> None:
     _, interest, router = new_table()
-    plain, member = Client(), Client()
+    plain, one, two, other = (Client() for _ in range(4))
     interest.add(plain, b"1", b"in.a")
-    assert send(router, pub(b"in.a"))[1]
-    interest.add(member, b"5", b"in.*", b"workers")
-    assert send(router, pub(b"in.a")) == (pub(b"in.a"), {})
-    interest.limit(member, b"5", 0)
-    assert send(router, pub(b"in.a")) == (pub(b"in.a"), {}), "it would overtake what is on its way"
-    interest.limit(plain, b"1", 0)
-    interest.add(plain, b"2", b"in.a")
-    assert send(router, pub(b"in.a"))[1] == {plain: msg(b"in.a", b"2")}
+    interest.add(one, b"5", b"in.*", b"workers")
+    interest.add(two, b"6", b"in.a", b"workers")
+    interest.add(other, b"7", b"in.>", b"others")
+    counts = {one: 0, two: 0}
+    for number in range(400):
+        message = b"%d" % number
+        rest, got = send(router, pub(b"in.a", message))
+        assert not rest
+        assert got[plain] == msg(b"in.a", b"1", message)
+        assert got[other] == msg(b"in.a", b"7", message)
+        (chosen,) = got.keys() & counts.keys()
+        assert got[chosen] == msg(b"in.a", b"5" if chosen is one else b"6", message)
+        counts[chosen] += 1
+    assert min(counts.values()) > 100, "both are chosen, about equally often"
+    interest.limit(one, b"5", 0)
+    assert send(router, pub(b"in.a"))[1].keys() == {plain, two, other}
+    interest.limit(two, b"6", 2)
+    assert send(router, pub(b"in.a"))[1].keys() == {plain, other}, "it has had enough"
+
+
+def test_what_is_held_counts_when_it_is_sent() -> None:
+    _, interest, router = new_table()
+    client = Client()
+    interest.add(client, b"1", b"in.a")
+    interest.limit(client, b"1", 2)
+    client.outlet.is_held = True
+    _, got = send(router, *(pub(b"in.a", b"%d" % number) for number in range(3)))
+    held = bytearray(got[client])
+    assert client.subscriptions[b"1"].delivered == 0
+    client.subscriptions[b"1"].relayed = 1
+    scanner = FrameScanner(client.subscriptions, are_ours=True)
+    assert scanner.for_client(held, scanner.whole(held, len(held))) == [msg(b"in.a", b"1", b"0")]
+    interest.on_limits(scanner.ended)
+    assert client.ended == [b"1"]
+    assert not client.subscriptions
 
 
 def test_a_subscription_ends_after_its_last_message() -> None:
@@ -125,7 +166,7 @@ def test_a_subscription_ends_after_its_last_message() -> None:
     interest.limit(client, b"1", 2)
     rest, got = send(router, pub(b"in.a", b"1"), pub(b"in.a", b"2"), pub(b"in.a", b"3"))
     assert got == {client: msg(b"in.a", b"1", b"1") + msg(b"in.a", b"1", b"2")}
-    assert rest == pub(b"in.a", b"3")
+    assert not rest
     assert client.ended == [b"1"]
     assert not interest.routes
 
@@ -174,12 +215,12 @@ def test_taps(pattern: bytes) -> None:
     interest.add(client, b"1", pattern)
     assert offers.taps == 1
     interest.add(client, b"2", pattern, b"queue")
-    assert offers.taps == 2
+    assert offers.taps == client.taps == 2
     interest.limit(client, b"1", -1)
     interest.limit(client, b"1", -1)
-    assert offers.taps == 1
+    assert offers.taps == client.taps == 1
     interest.remove_all(client)
-    assert offers.taps == 0
+    assert offers.taps == client.taps == 0
 
 
 @pytest.mark.parametrize("pattern", [b"pub.c", b"pub", b"acks", b"acks.1.2", b"close.x", b"in.>", b"*.c.", b"PUB.c.x"])
@@ -194,6 +235,7 @@ def test_taps_of_before_the_offers_count() -> None:
     interest = Interest(offers)
     interest.add(Client(), b"1", b">")
     assert offers.taps == 0
+    assert send(FrameRouter(interest), pub(b"in.a")) == (pub(b"in.a"), {}), "nothing is known yet of who is ours"
     offers.add(b"pub.c.>", 1)
     interest.offer()
     assert offers.taps == 1
@@ -247,7 +289,6 @@ class InterestMachine(RuleBasedStateMachine):
         self.offers, self.interest, self.router = new_table()
         self.clients = [Client(str(number)) for number in range(3)]
         self.naive: dict[tuple[Client, bytes], list[object]] = {}  # pattern, queue, came, limit
-        self.indirect: set[bytes] = set()
 
     @rule(who=st.integers(0, 2), sid=st.integers(1, 4), pattern=PATTERNS, queue=st.sampled_from([b"", b"", b"", b"q"]))
     def subscribe(self, who: int, sid: int, pattern: bytes, queue: bytes) -> None:
@@ -255,13 +296,6 @@ class InterestMachine(RuleBasedStateMachine):
         self.interest.add(key[0], key[1], pattern, queue)
         if key not in self.naive and b">" not in pattern.split(b".")[:-1]:
             self.naive[key] = [pattern, queue, 0, 0]
-        # A queue that came and went before anything was sent counts, too: the way of a subject stays.
-        queued = [entry[0] for entry in self.naive.values() if entry[1]]
-        self.indirect |= {
-            bytes(entry[0])  # type: ignore[call-overload]
-            for entry in self.naive.values()
-            if any(covers(bytes(wide), bytes(entry[0])) for wide in queued)  # type: ignore[call-overload]
-        }
 
     @rule(who=st.integers(0, 2), sid=st.integers(1, 4), count=st.integers(-1, 4))
     def unsubscribe(self, who: int, sid: int, count: int) -> None:
@@ -284,32 +318,31 @@ class InterestMachine(RuleBasedStateMachine):
     @rule(subjects=st.lists(SUBJECTS, min_size=1, max_size=6))
     def send(self, subjects: list[bytes]) -> None:
         frames = [pub(subject, b"%d" % number) for number, subject in enumerate(subjects)]
-        expected_rest = b""
-        expected: dict[Client, bytes] = {}
-        # What has a queue goes to the nats-server; what had one may, as long as somebody is subscribed.
+        expected: dict[Client, list[bytes]] = {client: [] for client in self.clients}
         rest, got = send(self.router, *frames)
+        assert not rest
+        shown = {client: frames_of(got.get(client, b"")) for client in self.clients}
         for number, subject in enumerate(subjects):
             matching = [(key, entry) for key, entry in self.naive.items() if covers(bytes(entry[0]), subject)]  # type: ignore[call-overload]
-            is_direct = matching and not any(entry[1] for _, entry in matching)
-            if is_direct and pub(subject, b"%d" % number) in rest:
-                assert subject in self.indirect, "it never had a queue"
-                is_direct = False
-            if not is_direct:
-                expected_rest += frames[number]
-                if any(entry[1] for _, entry in matching):
-                    self.indirect.add(subject)
-                continue
-            for (client, sid), entry in matching:
-                expected[client] = expected.get(client, b"") + msg(subject, sid, b"%d" % number)
+            groups: dict[object, list[tuple[Client, bytes]]] = {}
+            for key, entry in matching:
+                groups.setdefault(entry[1] or key, []).append(key)
+            for members in groups.values():
+                reached = [
+                    (client, sid) for client, sid in members if msg(subject, sid, b"%d" % number) in shown[client]
+                ]
+                assert len(reached) == 1, "one of each queue, and everybody who is in none"
+                client, sid = reached[0]
+                expected[client].append(msg(subject, sid, b"%d" % number))
+                entry = self.naive[client, sid]
                 entry[2] += 1  # type: ignore[operator]
                 if entry[2] == entry[3]:
                     del self.naive[client, sid]
-        assert rest == expected_rest
-        assert {client: sorted(frames_of(out)) for client, out in got.items()} == {
-            client: sorted(frames_of(out)) for client, out in expected.items()
+        assert {client: sorted(out) for client, out in shown.items()} == {
+            client: sorted(out) for client, out in expected.items()
         }
-        for client, out in got.items():
-            numbers = [int(frame.split(b"\r\n")[1]) for frame in frames_of(out)]
+        for client, out in shown.items():
+            numbers = [int(frame.split(b"\r\n")[1]) for frame in out]
             assert numbers == sorted(numbers), f"out of order for {client.name}"
 
     @invariant()

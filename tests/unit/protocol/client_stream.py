@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from nats_streaming.protocol.client_frames import ClientControl, ClientReader, Offers
+from nats_streaming.protocol.client_frames import GO_ON, WAIT, ClientControl, ClientReader, Offers
 from nats_streaming.protocol.nats_reader import MessageSink
 
 PUB_SUBJECT, PUB_SID = b"_STAN.pub.c.", 1
@@ -123,7 +123,7 @@ class Sink(MessageSink):
 class Client(ClientControl):
     """A reader with its offers. What happens stands in `log`: what was taken, lines, and what was forwarded, as bytes.
 
-    `takes` is on, as behind a CONNECT that asks for no answers.
+    `takes` is on, as behind a CONNECT that asks for no answers. `answers` says what to do about lines, once each.
     """
 
     def __init__(self) -> None:
@@ -137,6 +137,7 @@ class Client(ClientControl):
         self.reader = ClientReader(self, self.offers)
         self.reader.takes = True
         self.blinded = 0
+        self.answers: dict[bytes, int] = {}
         self._rest = b""
         self._data = bytearray()
 
@@ -154,8 +155,14 @@ class Client(ClientControl):
         assert 0 <= start < stop <= len(self._data)
         self.log.append(bytes(self._data[start:stop]))
 
-    def on_line(self, line: bytes) -> None:
-        self.log.append(["line", line])
+    def on_line(self, line: bytes) -> int:
+        answer = self.answers.pop(line, GO_ON)
+        if answer != WAIT:
+            self.log.append(["line", line])
+        return answer
+
+    def insert(self) -> None:
+        self.log.append("insert")
 
     def on_blind(self) -> None:
         self.blinded += 1

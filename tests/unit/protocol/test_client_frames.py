@@ -6,8 +6,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nats_streaming.protocol.client_frames import ARGUMENT_BYTES_MAX, LINE_BYTES_MAX, FrameScanner
-from nats_streaming.protocol.frame_router import Outlet, Target
+from nats_streaming.protocol.client_frames import (
+    ARGUMENT_BYTES_MAX,
+    GO_ON,
+    INSERT,
+    LINE_BYTES_MAX,
+    WAIT,
+)
 from nats_streaming.protocol.nats_reader import PAYLOAD_BYTES_MAX
 
 from .client_stream import ACK_SID, CLOSE_SID, PAYLOAD_MAX, PUB_SID, Client, Taken, frames_of
@@ -68,6 +73,49 @@ def test_what_is_taken_and_what_is_forwarded_keep_their_order() -> None:
         b"PING\r\nSUB b 2\r\n",
         TAKEN,
     ]
+
+
+def test_something_is_put_before_a_line() -> None:
+    client = Client()
+    client.answers = {b"UNSUB 1 2": INSERT}
+    client.feed(b"PING\r\n" + OURS + b"PING\r\nUNSUB 1 2\r\nPONG\r\n")
+    assert client.log == [
+        b"PING\r\n",
+        TAKEN,
+        ["line", b"UNSUB 1 2"],
+        b"PING\r\n",
+        "insert",
+        b"UNSUB 1 2\r\nPONG\r\n",
+    ]
+    assert client.reader.pings == 2
+
+
+def test_a_line_waits() -> None:
+    client = Client()
+    client.answers = {b"UNSUB 1 2": WAIT}
+    client.feed(b"PING\r\nUNSUB 1 2\r\n" + OURS)
+    assert client.log == [b"PING\r\n", "insert"]
+    assert client.kept == b"UNSUB 1 2\r\n" + OURS
+    assert client.reader.pings == 1
+    client.feed(b"")
+    assert client.log[2:] == [["line", b"UNSUB 1 2"], b"UNSUB 1 2\r\n", TAKEN]
+
+
+def test_between_which_lines_nothing_can_come_back() -> None:
+    client = Client()
+    steps = []
+    client.on_line = lambda line: steps.append(client.reader.steps) or GO_ON  # type: ignore[func-returns-value, method-assign]
+    client.feed(b"SUB a 1\r\nPING\r\nSUB b 2\r\n" + OURS + b"SUB c 3\r\nPUB a 1\r\nx\r\nSUB d 4\r\n")
+    client.feed(b"SUB e 5\r\n")
+    assert steps[0] == steps[1] == steps[2]
+    assert len(set(steps)) == 3
+
+
+def test_connect_needs_no_space() -> None:
+    client = Client()
+    client.feed(b'CONNECT{"verbose":false}\r\n' + OURS)
+    assert client.lines == [b'CONNECT{"verbose":false}']
+    assert client.taken == [TAKEN]
 
 
 @pytest.mark.parametrize(
@@ -366,97 +414,3 @@ def test_whatever_comes_is_forwarded_or_taken_and_taken_is_what_nats_would_take(
     assert client.reader.blind is refused or (client.reader.blind and not frames_of(stream + b"\r\n")[0][len(frames) :])
     expected_lines = [frame.raw for frame in frames if frame.operation in (b"SUB", b"UNSUB", b"CONNECT")]
     assert client.lines == [raw.removesuffix(b"\n").removesuffix(b"\r") for raw in expected_lines]
-
-
-# The other way.
-
-MSG = b"MSG _INBOX.a 1 5\r\nhello\r\n"
-
-
-def scan(stream: bytes, cuts: list[int], scanner: FrameScanner) -> list[bytes]:
-    """The runs of whole frames that the scanner finds."""
-    runs = []
-    rest = b""
-    at = 0
-    for cut in [*sorted({cut for cut in cuts if cut < len(stream)}), len(stream)]:
-        data = bytearray(rest + stream[at:cut])
-        end = scanner.whole(data, len(data))
-        if end:
-            runs.append(bytes(data[:end]))
-        rest = bytes(data[end:])
-        at = cut
-        assert not scanner.lost
-        if scanner.wanted:
-            assert scanner.wanted > len(rest)
-    assert not rest
-    return runs
-
-
-@st.composite
-def server_frames(draw: st.DrawFn) -> bytes:
-    kind = draw(st.sampled_from([b"MSG", b"HMSG", b"PING", b"+OK", b"-ERR 'x y'", b'INFO {"a": 5}', b"PONG"]))
-    if kind not in (b"MSG", b"HMSG"):
-        return kind + b"\r\n"
-    payload = draw(st.one_of(st.binary(max_size=40), st.just(MSG + MSG), st.just(b"\r\nMSG a 1 999999\r\n")))
-    words = [kind, draw(st.sampled_from([b"_INBOX.a", b"a.b", b"5"])), draw(st.sampled_from([b"1", b"sid", b"99"]))]
-    words += draw(st.sampled_from([[], [b"reply.5"]]))
-    if kind == b"HMSG":
-        words.append(b"%d" % draw(st.integers(0, len(payload))))
-    return b" ".join([*words, b"%d" % len(payload)]) + b"\r\n" + payload + b"\r\n"
-
-
-@given(frames=st.lists(server_frames(), max_size=8), cuts=st.lists(st.integers(0, 600), max_size=6))
-def test_others_may_be_put_between_the_frames_of_a_server(frames: list[bytes], cuts: list[int]) -> None:
-    targets = {sid: Target(Outlet(None), sid) for sid in (b"1", b"sid")}
-    runs = scan(b"".join(frames), cuts, FrameScanner(targets))
-    bounds = {0}
-    for frame in frames:
-        bounds.add(max(bounds) + len(frame))
-    at = 0
-    for run in runs:
-        at += len(run)
-        assert at in bounds, "a run ends within a frame"
-    for sid, target in targets.items():
-        came = sum(1 for frame in frames if b"MSG " in frame[:5] and frame.split(b" ")[2] == sid)
-        assert target.relayed == came
-
-
-@pytest.mark.parametrize("size", [b"5", b"05", b"00000005", b"000000005"])
-def test_sizes_come_as_their_publisher_wrote_them(size: bytes) -> None:
-    stream = b"MSG a 1 %b\r\nhello\r\nHMSG a 1 0 %b\r\nhello\r\n" % (size, size)
-    assert scan(stream, [], FrameScanner({})) == [stream]
-
-
-def test_large_messages_that_hold_messages() -> None:
-    payload = MSG * 200_000
-    stream = b"MSG big 7 r %d\r\n%b\r\n" % (len(payload), payload) + MSG
-    assert scan(stream, [5, 30, 1000, 2_000_000, len(stream) - len(MSG)], FrameScanner({})) == [
-        stream[: -len(MSG)],
-        MSG,
-    ]
-
-
-def test_a_subscription_ends_with_its_last_message() -> None:
-    target = Target(Outlet(None), b"1")
-    target.limit = 3
-    target.delivered = 1
-    scanner = FrameScanner({b"1": target})
-    scan(MSG, [], scanner)
-    assert scanner.ended == []
-    scan(MSG + MSG, [], scanner)
-    assert scanner.ended == [target]
-
-
-@pytest.mark.parametrize("line", [b"MSG x", b"MSG a 1 99999999999999999999", b"HMSG a 1 x", b"MSGaaa"])
-def test_a_server_that_sends_something_else(line: bytes) -> None:
-    scanner = FrameScanner({})
-    data = bytearray(MSG + line + b"\r\n")
-    assert scanner.whole(data, len(data)) == len(MSG)
-    assert scanner.lost
-
-
-def test_a_server_line_without_end() -> None:
-    scanner = FrameScanner({})
-    data = bytearray(b"INFO " + b"x" * LINE_BYTES_MAX)
-    assert scanner.whole(data, len(data)) == 0
-    assert scanner.lost
