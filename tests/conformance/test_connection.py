@@ -14,8 +14,8 @@ from tests.support.stan_messages import GARBAGE, StartPosition
 from tests.support.world import World
 
 OWNER_PROBE_SECONDS = 0.5
-INSTANT_SECONDS = 0.3
-"""Well below the time of a probe that runs into its timeout."""
+INSTANT_SECONDS = 0.45
+"""Below the time of a probe that runs into its timeout."""
 
 
 @pytest.mark.spec(1)
