@@ -98,9 +98,9 @@ def compare(found: StoreState, wanted: StoreState) -> None:
     for name, channel in wanted.channels.items():
         other = found.channels.get(name)
         assert other is not None, f"channel {name!r} is missing"
-        totals = (channel.first, channel.last, channel.count, channel.size)
-        assert (other.first, other.last, other.count, other.size) == totals, (
-            f"channel {name!r}: {(other.first, other.last, other.count, other.size)} instead of {totals}"
+        totals = (channel.last, channel.count, channel.size)
+        assert (other.last, other.count, other.size) == totals, (
+            f"channel {name!r}: {(other.last, other.count, other.size)} instead of {totals}"
         )
         for number, subscription in channel.subscriptions.items():
             assert other.subscriptions.get(number) == subscription, (

@@ -21,14 +21,12 @@ from nats_streaming.stores.batch import (
 )
 
 
-def merge(batches: Iterable[Sequence[Record]], *, forget_acked: bool) -> list[Record]:
+def merge(batches: Iterable[Sequence[Record]]) -> list[Record]:
     """Records that have the same effect as all batches in their order; the records given stay as they are.
 
-    Args:
-        forget_acked: leave out what was sent and acked within these batches. Only for what is applied for the
-            first time: of an earlier, unfinished attempt it may be pending.
+    What was sent and acked within them is only acked: it may have been pending before.
     """
-    merger = _Merger(forget_acked)
+    merger = _Merger()
     for records in batches:
         for record in records:
             merger.add(record)
@@ -41,12 +39,10 @@ class _Traces:
     def __init__(self) -> None:
         self.sent: set[int] = set()
         self.acked: set[int] = set()
-        self.fresh: set[int] = set()
         self.last_sent = 0
 
     def add_sent(self, sequences: Sequence[int]) -> None:
         # Whole sets at a time: this is done for every message that was delivered.
-        self.fresh.update(sequences if self.acked.isdisjoint(sequences) else set(sequences) - self.acked)
         self.acked.difference_update(sequences)
         self.sent.update(sequences)
         self.last_sent = max(self.last_sent, *sequences)
@@ -55,10 +51,8 @@ class _Traces:
         self.sent.difference_update(sequences)
         self.acked.update(sequences)
 
-    def records(self, channel: bytes, subscription_id: int, forget_acked: bool) -> list[Record]:
+    def records(self, channel: bytes, subscription_id: int) -> list[Record]:
         sent, acked = self.sent, self.acked
-        if forget_acked:
-            acked = acked - self.fresh
         if self.last_sent and self.last_sent not in sent:
             # The highest says how far the subscription is.
             sent = sent | {self.last_sent}
@@ -72,8 +66,7 @@ class _Traces:
 
 
 class _Merger:
-    def __init__(self, forget_acked: bool) -> None:
-        self._forget_acked = forget_acked
+    def __init__(self) -> None:
         self._out: list[Record | None] = []
         self._runs: dict[bytes, Messages] = {}
         self._trims: dict[bytes, tuple[int, int]] = {}
@@ -129,7 +122,7 @@ class _Merger:
     def _end_trace(self, channel: bytes, subscription_id: int) -> None:
         trace = self._traces.get(channel, {}).pop(subscription_id, None)
         if trace is not None:
-            self._out += trace.records(channel, subscription_id, self._forget_acked)
+            self._out += trace.records(channel, subscription_id)
 
     def _end_channel(self, channel: bytes) -> None:
         for subscription_id in list(self._traces.get(channel, ())):

@@ -307,6 +307,7 @@ class MessageLog:
         for path, end in ((which.index_path, index_size(count)), (which.data_path, which.data_end)):
             with self._pool.using(path, write=True) as file:
                 file.truncate(end)
+                file.sync()  # or a crash may leave new records under old index entries
 
     def _scan(self, which: Slice, count: int, dropped_until: int) -> IndexScan:
         """Totals of a slice's first entries, all of them written."""
@@ -371,7 +372,6 @@ class MessageLog:
                 file.sync()
 
     def _synced(self, tail: Slice, last: int, index: bool) -> None:
-        """All records up to here are on the disk, and their index if it was synced, too."""
         current = self.tail
         if current is None or current.number != tail.number:
             return

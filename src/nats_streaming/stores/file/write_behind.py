@@ -210,8 +210,8 @@ class WriteBehind:
             self.unapplied.applied(number)
 
     def apply(self, batches: list[Sequence[Record]]) -> None:
-        """In the files thread: what comes there for the first time."""
-        self._root.apply(merge(batches, forget_acked=True))
+        """In the files thread."""
+        self._root.apply(merge(batches))
         self._root.flush()
 
     async def _apply_again(self) -> None:

@@ -33,7 +33,7 @@ def test_messages_join_to_runs() -> None:
         [Trimmed(b"foo", 2), Messages(b"foo", run.segment, 5, 9), Trimmed(b"foo", 3)],
     ]
     joined = Messages(b"foo", run.segment, 1, 9)
-    assert merge(batches, forget_acked=True) == [joined, other, Trimmed(b"foo", 3)]
+    assert merge(batches) == [joined, other, Trimmed(b"foo", 3)]
     assert batches[0][0] == Messages(b"foo", run.segment, 1, 3), "what was given stays as it was"
 
 
@@ -43,14 +43,21 @@ def test_what_was_acked_at_once_leaves_how_far_the_subscription_is() -> None:
         [Sent(b"foo", 1, [8, 9, 10, 11])],
         [Acked(b"foo", 1, [8, 9, 11])],
     ]
-    assert merge(batches, forget_acked=True) == [Sent(b"foo", 1, [10, 11]), Acked(b"foo", 1, [7, 11])]
-    assert merge(batches, forget_acked=False) == [Sent(b"foo", 1, [10, 11]), Acked(b"foo", 1, [7, 8, 9, 11])]
+    assert merge(batches) == [Sent(b"foo", 1, [10, 11]), Acked(b"foo", 1, [7, 8, 9, 11])]
+
+
+def test_what_was_pending_before_is_acked_however_often_it_is_sent() -> None:
+    state = StoreState()
+    subscribed: list[Record] = [ChannelCreated(b"foo"), SubscriptionPut(b"foo", SubscriptionState(id=1))]
+    state.apply([*subscribed, Sent(b"foo", 1, [5])])
+    state.apply(merge([[Sent(b"foo", 1, [5, 6])], [Acked(b"foo", 1, [5])]]))
+    assert state.channels[b"foo"].subscriptions[1].pending == {6}
 
 
 def test_a_change_of_the_subscription_keeps_its_place() -> None:
     state = SubscriptionState(id=1, last_sent=2)
     batches: list[list[Record]] = [[Sent(b"foo", 1, [5])], [SubscriptionPut(b"foo", state)], [Sent(b"foo", 1, [3])]]
-    assert merge(batches, forget_acked=True) == [
+    assert merge(batches) == [
         Sent(b"foo", 1, [5]),
         SubscriptionPut(b"foo", state),
         Sent(b"foo", 1, [3]),
@@ -63,7 +70,7 @@ def test_nothing_joins_over_the_end_of_a_channel() -> None:
         [old, Sent(b"foo", 1, [1])],
         [ChannelRemoved(b"foo"), ChannelCreated(b"foo"), new, Trimmed(b"foo", 1)],
     ]
-    assert merge(batches, forget_acked=True) == [
+    assert merge(batches) == [
         old,
         Sent(b"foo", 1, [1]),
         ChannelRemoved(b"foo"),
@@ -74,8 +81,7 @@ def test_nothing_joins_over_the_end_of_a_channel() -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-@pytest.mark.parametrize("forget_acked", [True, False])
-def test_any_history_merged_amounts_to_the_same(seed: int, forget_acked: bool) -> None:
+def test_any_history_merged_amounts_to_the_same(seed: int) -> None:
     rng = random.Random(seed)
     history = History(rng)
     one_by_one, merged = StoreState(), StoreState()
@@ -85,14 +91,14 @@ def test_any_history_merged_amounts_to_the_same(seed: int, forget_acked: bool) -
         one_by_one.apply(decode_batch(encoded))
         waiting.append(encoded)
         if rng.random() < 0.2:
-            merged.apply(merge(map(decode_batch, waiting), forget_acked=forget_acked))
+            merged.apply(merge(map(decode_batch, waiting)))
             waiting.clear()
             compare_states(merged, one_by_one)
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_merged_anew_after_an_unfinished_attempt(seed: int) -> None:
-    """Applied in part, then all again with `forget_acked` off: as if it had been applied once."""
+    """Applied in part, then all again: as if it had been applied once."""
     rng = random.Random(seed)
     history = History(rng)
     wanted, found = StoreState(), StoreState()
@@ -103,9 +109,9 @@ def test_merged_anew_after_an_unfinished_attempt(seed: int) -> None:
         ]
         for encoded in batches:
             wanted.apply(decode_batch(encoded))
-        attempt = merge(map(decode_batch, batches), forget_acked=True)
+        attempt = merge(map(decode_batch, batches))
         found.apply(attempt[: rng.randrange(len(attempt) + 1)])
-        found.apply(merge(map(decode_batch, batches), forget_acked=False))
+        found.apply(merge(map(decode_batch, batches)))
         compare_states(found, wanted)
 
 
