@@ -1,7 +1,9 @@
-"""Large batches go straight to the channel files, past the journal, which would have their bytes written twice.
+"""Large messages go straight to the channel files, past the journal, which would have their bytes written twice.
 
     small, or of many channels     journal: one write and one sync, whatever it touches; channel files later
     large, of few channels         channel files: the records of each channel, one sync each
+
+Of small messages it is not the bytes that cost but each message's own record, which the publisher would wait for.
 
 What else is in such a batch, how far subscriptions have come, goes to the journal when the messages are safe: a
 subscription must not be ahead of its channel. An index is not synced here, since it can be made again from the
@@ -26,7 +28,12 @@ from nats_streaming.stores.file.worker import Worker
 from nats_streaming.stores.file.write_behind import WriteBehind
 
 BYPASS_BYTES: Final = 128 << 10
-"""Bytes of messages for each channel from which on a batch bypasses the journal."""
+"""Bytes of messages for each channel, `MESSAGE_BYTES` of each message left out, from which on a batch bypasses the
+journal.
+"""
+
+MESSAGE_BYTES: Final = 256
+"""What a disk writes in the time in which a processor makes the record of one message."""
 
 _CHANNELS_MAX = 8  # one sync after the other
 
@@ -60,6 +67,7 @@ class Bypass:
         files_worker: Worker,
         journal: Callable[[Sequence[Record]], Awaitable[None]],
         least_bytes: int,
+        message_bytes: int = MESSAGE_BYTES,
     ) -> None:
         """
         Args:
@@ -68,12 +76,14 @@ class Bypass:
             files_worker: that thread.
             journal: commits records by the journal.
             least_bytes: for each channel of a batch, see `BYPASS_BYTES`; 0 lets no batch bypass the journal.
+            message_bytes: of each message, which do not count for that.
         """
         self._root = root
         self._behind = behind
         self._files_worker = files_worker
         self._journal = journal
         self._least_bytes = least_bytes
+        self._message_bytes = message_bytes
         self._noted: set[bytes] = set()
         self._noted_at = -1  # which checkpoint came before
 
@@ -104,6 +114,7 @@ class Bypass:
                 reached[name] = record.last
                 parts.runs.append(record)
                 size += record.segment.live_size(record.first, record.last)
+                size -= self._message_bytes * (record.last - record.first + 1)
             elif isinstance(record, Sent | Acked | Trimmed):
                 parts.rest.append(record)
             else:

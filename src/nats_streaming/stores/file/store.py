@@ -27,7 +27,7 @@ from nats_streaming.constants import NS_PER_SECOND
 from nats_streaming.errors import ConfigError, StoreError, bare
 from nats_streaming.stores.api import Capabilities
 from nats_streaming.stores.batch import Record, encode_batch
-from nats_streaming.stores.file.bypass import BYPASS_BYTES, Bypass
+from nats_streaming.stores.file.bypass import BYPASS_BYTES, MESSAGE_BYTES, Bypass
 from nats_streaming.stores.file.channel_files import ChannelFiles
 from nats_streaming.stores.file.file_io import Files
 from nats_streaming.stores.file.findings import CorruptMessageError, Finding, Severity
@@ -84,8 +84,9 @@ class FileStore:
             journal_bytes_max: size above which commits fail.
             apply_delay_s: seconds that a batch may wait for others before it goes to the channel files.
             retry_s: seconds until channel files that failed are tried again; more and more after that.
-            bypass_bytes: of messages for each of its channels, from which on a batch goes straight to the channel
-                files; 0 for never. Without `sync` none does: what is not synced may be lost behind a failure.
+            bypass_bytes: of messages for each of its channels, MESSAGE_BYTES of each left out, from which on a batch
+                goes straight to the channel files; 0 for never, 1 for always. Without `sync` none does: what is not
+                synced may be lost behind a failure.
         """
         self.capabilities = Capabilities(
             recoverable=True, exclusive_lock=True, message_overhead_bytes=MESSAGE_OVERHEAD_BYTES
@@ -116,6 +117,7 @@ class FileStore:
             self._files_worker,
             self._journaled,
             bypass_bytes if self._options.sync else 0,
+            min(MESSAGE_BYTES, bypass_bytes - 1),
         )
         self._staged: list[Record] = []
         self._in_journal = 0  # batches on their way there

@@ -22,6 +22,7 @@ from nats_streaming.stores.batch import (
     Sent,
     SubscriptionPut,
 )
+from nats_streaming.stores.file.bypass import MESSAGE_BYTES
 from nats_streaming.stores.file.store import FileStore
 from nats_streaming.testing.faulty_files import IO_ERROR, FaultyFiles, FileFault
 from nats_streaming.testing.store_suite import START_NS, make_run
@@ -55,7 +56,7 @@ def opened(directory: Path, files: FaultyFiles, **options: Any) -> FileStore:
     return FileStore(settings, files=files, apply_delay_s=3600, retry_s=0.01, bypass_bytes=LARGE)
 
 
-def run(first: int, count: int, size: int = LARGE, name: bytes = b"foo") -> Messages:
+def run(first: int, count: int, size: int = LARGE + MESSAGE_BYTES, name: bytes = b"foo") -> Messages:
     return make_run(name, first, [b"%d" % (first + number) + b"." * size for number in range(count)], START_NS + first)
 
 
@@ -140,13 +141,22 @@ def test_what_is_large_is_written_and_synced_once(tmp_path: Path) -> None:
     "records",
     [
         [run(1, 9, 10)],
+        [run(1, 100, 200)],
         [run(1, 1), *(run(1, 1, 10, name) for name in (b"a", b"b"))],
-        [*(run(1, 1, LARGE, b"%d" % number) for number in range(9))],
+        [*(run(1, 1, 2 * LARGE, b"%d" % number) for number in range(9))],
         [run(1, 3), Deleted(b"foo", [2])],
         [run(1, 2), run(2, 2)],
         [run(1, 3), ChannelRemoved(b"foo"), ChannelCreated(b"foo")],
     ],
-    ids=["small", "small on average", "many channels", "more than messages", "twice the same", "removed"],
+    ids=[
+        "small",
+        "small messages",
+        "small on average",
+        "many channels",
+        "more than messages",
+        "twice the same",
+        "removed",
+    ],
 )
 def test_everything_else_goes_to_the_journal(tmp_path: Path, records: list[Record]) -> None:
     async def life(store: FileStore, files: WatchedFiles) -> None:
