@@ -53,7 +53,7 @@ _IN_KERNEL = (
 OTHER_KERNEL = "interrupts, task switches"
 
 _IN_OURS = (
-    ("parse NATS frames", r"^(nats_reader|client_frames)\.", ""),
+    ("parse NATS frames", r"^(nats_reader|client_frames|server_frames)\.", ""),
     ("route frames to clients", r"^frame_router\.", ""),
     ("encode acks and deliveries", r"^stan_messages\.", r"put_"),
     ("decode STAN messages", r"^(client_messages|stan_messages|protobuf)\.", ""),
