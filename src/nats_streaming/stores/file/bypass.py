@@ -6,8 +6,7 @@
 Of small messages it is not the bytes that cost but each message's own record, which the publisher would wait for.
 
 What else is in such a batch, how far subscriptions have come, goes to the journal when the messages are safe: a
-subscription must not be ahead of its channel. An index is not synced here, since it can be made again from the
-records.
+subscription must not be ahead of its channel.
 
 A start after a crash replays the journal, which may mend a channel by storing messages anew from some point on. It
 must look at every channel that was written past the journal, and take nothing back that is safe and not in the

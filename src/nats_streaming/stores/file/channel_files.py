@@ -316,11 +316,14 @@ class ChannelFiles:
             self._sync()
 
     def sync_messages(self) -> None:
-        """Bring what was appended to stable storage, so that recovery finds it, and nothing else."""
+        """Bring messages that were appended to stable storage, index included: a Go server believes in it."""
         with self._usable():
             pass
         with self._sync_lock:
-            run_steps(self._messages.sync_steps(index=False), self._lock)
+            run_steps(self._messages.sync_steps(), self._lock)
+            with self._lock:
+                # Behind the data: else a hole may be noted of a sequence that is used for something else.
+                self._removed.log.sync()
 
     def _sync(self) -> None:
         with self._lock:

@@ -114,6 +114,12 @@ class Journal:
         self._next_index = 1
         self._suspect = False
 
+    @property
+    def oldest(self) -> int:
+        """Number of the oldest batch that a replay would find; `last + 1` when there is none."""
+        with self._lock:
+            return self._kept[0].first if self._kept else self.last + 1
+
     # Reading.
 
     def is_there(self) -> bool:

@@ -327,11 +327,8 @@ class MessageLog:
         """Write what is gathered and bring all of it to the disk."""
         run_steps(self.sync_steps(), nullcontext())
 
-    def sync_steps(self, *, index: bool = True) -> Generator[Callable[[], None]]:
-        """What `sync` does, in steps: between them the lock is held, during one of them it need not be.
-
-        Without `index` that of the slice that grows is left out: it can be made again from the records.
-        """
+    def sync_steps(self) -> Generator[Callable[[], None]]:
+        """What `sync` does, in steps: between them the lock is held, during one of them it need not be."""
         self.flush()
         while self._overwritten:
             path = self._overwritten.pop()
@@ -347,12 +344,12 @@ class MessageLog:
         if tail is not None and self._unsynced:
             before, last, cuts = replace(tail), self.last, self._cuts
             try:
-                yield partial(self._sync_slice, before, index)
+                yield partial(self._sync_slice, before)
             except StoreError:
                 self._go_back()
                 raise
             if cuts == self._cuts:
-                self._synced(before, last, index)
+                self._synced(before, last)
         if self._directory_changed:
             self._directory_changed = False
             try:
@@ -361,23 +358,23 @@ class MessageLog:
                 self._directory_changed = True
                 raise
 
-    def _sync_slice(self, which: Slice, index: bool = True) -> None:
+    def _sync_slice(self, which: Slice) -> None:
         self._sync_file(which.data_path)
-        if index:
-            self._sync_file(which.index_path)
+        self._sync_file(which.index_path)
 
     def _sync_file(self, path: str) -> None:
         if self._files.exists(path):
             with self._pool.using(path, write=True) as file:
                 file.sync()
 
-    def _synced(self, tail: Slice, last: int, index: bool) -> None:
+    def _synced(self, tail: Slice, last: int) -> None:
+        """All up to here is on the disk."""
         current = self.tail
         if current is None or current.number != tail.number:
             return
         self._synced_tail = tail
         self._synced_last = last
-        self._unsynced = not index or current.count != tail.count
+        self._unsynced = current.count != tail.count
 
     def _go_back(self) -> None:
         """Forget what was appended since the last good sync."""

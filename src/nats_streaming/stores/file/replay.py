@@ -61,7 +61,7 @@ def unsettled(encoded: Sequence[bytes]) -> Iterator[list[Record]]:
     """Decode batches of a journal, the oldest first, without messages that a later one says are settled."""
     said: dict[bytes, tuple[int, int]] = {}  # where it was said last, and up to which message
     for position, each in enumerate(encoded):
-        said.update((note.channel, (position, note.last)) for note in settled_in(each))
+        said.update((note.channel, (position, note.last)) for note in settled_in(each) if note.last)
     for position, each in enumerate(encoded):
         records: list[Record] = []
         for record in decode_batch(each):

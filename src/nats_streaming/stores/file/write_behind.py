@@ -81,15 +81,18 @@ class WriteBehind:
         self._ending = False
         self._is_slow = False  # syncing all that was written, or about to
         self._uncommitted: set[bytes] = set()
+        self._committed = 0  # number of the newest batch that `unapplied` was told of
 
     def begin(self) -> None:
         """Begin to work, on the running loop."""
+        self._committed = self._journal.last
         self._task = asyncio.get_running_loop().create_task(self._work(), name="file store: write behind")
         self._task.add_done_callback(self._on_end)
 
     def committed(self, number: int, records: Sequence[Record], size: int) -> None:
         """A batch of `size` bytes is in the journal; called in the order of the numbers."""
         was_empty = not self.unapplied
+        self._committed = number
         self.unapplied.add(number, records, size)
         if was_empty or self.unapplied.size >= APPLY_BYTES:
             self._kick.set()
@@ -217,15 +220,16 @@ class WriteBehind:
     async def _apply_again(self) -> None:
         """Hand over everything since the last checkpoint, from the journal: some of it may have been lost."""
         self.checkpoints += 1
-        number = self._journal.last
+        number = self._committed
         behind = {name: self.unapplied.last_of(name) + 1 for name in self._uncommitted}
         await self._files_worker.start(self._replay, number, behind)
-        self.is_uncertain = False
         self._dirty = False
         self._uncommitted -= behind.keys()
+        self.is_uncertain = bool(self._uncommitted)
         self.unapplied.applied(number)
         await self._files_worker.start(self._journal.cut, number)
-        self.unapplied.forgotten(number)
+        # The file that is being written stays, with what was in it before.
+        self.unapplied.forgotten(min(number, self._journal.oldest - 1))
 
     def _replay(self, number: int, uncommitted: dict[bytes, int]) -> None:
         """In the files thread."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from nats_streaming.testing.faulty_files import IO_ERROR, FaultyFiles, FileFault
 from nats_streaming.testing.store_suite import START_NS, make_run
 
 LARGE = 1000
-DATA, JOURNAL = "msgs.1.dat", "journal.1.stan"
+DATA, INDEX, JOURNAL = "msgs.1.dat", "msgs.1.idx", "journal.1.stan"
 
 
 class WatchedFiles(FaultyFiles):
@@ -129,7 +130,7 @@ def test_what_is_large_is_written_and_synced_once(tmp_path: Path) -> None:
         files.take()
         files.journaled = b""
         await commit(store, second)
-        assert files.take() == [DATA]
+        assert files.take() == [DATA, INDEX]
         assert files.journaled == b""
         assert await payloads(store, 8) == content(first, second)
 
@@ -182,13 +183,69 @@ def test_a_channel_that_a_replay_would_remove_stays_with_the_journal(tmp_path: P
     restarted(tmp_path / "data", 3, content(new))
 
 
+def test_a_failure_in_between_makes_a_replay_no_less_thorough(tmp_path: Path) -> None:
+    """The channel files are mended, and the journal still holds what came before, a removal among it."""
+    new = run(1, 3)
+
+    async def life(store: FileStore, files: WatchedFiles) -> None:
+        await create(store, run(1, 1, 10), ChannelRemoved(b"foo"), ChannelCreated(b"foo"))
+        files.plan = lambda _count, operation, path: (
+            IO_ERROR if operation == "write" and path.endswith((".dat", ".idx")) else None
+        )
+        await commit(store, ChannelCreated(b"bar"), run(1, 1, 10, b"bar"))
+        await store._behind.applied_to(store._journal.last)
+        assert store.failure
+        files.plan = None
+        async with asyncio.timeout(20):
+            while store.failure:
+                await asyncio.sleep(0.005)
+        await commit(store, new)
+
+    lived(tmp_path / "data", life, crash=True)
+    restarted(tmp_path / "data", 3, content(new))
+
+
+def test_what_is_committed_while_something_is_taken_back_stays(tmp_path: Path) -> None:
+    """The journal has it, and the loop has not heard of it yet."""
+    first, second = run(1, 2), run(3, 2, 10)
+
+    async def life(store: FileStore, files: WatchedFiles) -> None:
+        await create(store, SubscriptionPut(b"foo", SubscriptionState(id=1, client_id=b"me")))
+        await commit(store, first)
+        begin, apply_again = asyncio.Event(), store._behind._apply_again
+
+        async def later() -> None:
+            await begin.wait()
+            await apply_again()
+
+        store._behind._apply_again = later  # type: ignore[method-assign]
+        files.plan = lambda _count, operation, path: IO_ERROR if operation == "sync" and "journal" in path else None
+        with pytest.raises(StoreError, match="Input/output error"):
+            await commit(store, run(3, 5), Sent(b"foo", 1, [1]))
+        files.plan = None
+        store.stage([second])
+        before, committed = store._journal.last, asyncio.ensure_future(store.commit())
+        begin.set()
+        deadline = time.monotonic() + 20
+        while store._journal.last == before and time.monotonic() < deadline:
+            time.sleep(0.001)
+        await committed
+        async with asyncio.timeout(20):
+            while store._behind.is_uncertain:
+                await asyncio.sleep(0.005)
+        assert await payloads(store, 4) == content(first, second)
+
+    lived(tmp_path / "data", life)
+    restarted(tmp_path / "data", 4, content(first, second))
+
+
 def test_a_subscription_is_never_ahead_of_its_channel(tmp_path: Path) -> None:
     async def life(store: FileStore, files: WatchedFiles) -> None:
         await create(store, SubscriptionPut(b"foo", SubscriptionState(id=1, client_id=b"me")))
         await commit(store, run(1, 1))
         files.take()
         await commit(store, run(2, 3), Sent(b"foo", 1, [2, 3]), Acked(b"foo", 1, [2]))
-        assert files.take() == [DATA, JOURNAL]
+        assert files.take() == [DATA, INDEX, JOURNAL]
 
     lived(tmp_path / "data", life, crash=True)
 
