@@ -1,7 +1,7 @@
 """Large messages go straight to the channel files, past the journal, which would have their bytes written twice.
 
     small, or of many channels     journal: one write and one sync, whatever it touches; channel files later
-    large, of few channels         channel files: the records of each channel, one sync each
+    large, of few channels         channel files: records and index of each channel, a sync each
 
 Of small messages it is not the bytes that cost but each message's own record, which the publisher would wait for.
 
