@@ -20,6 +20,7 @@ COMPILED = [
     "protocol.stan_messages",
     "stores.segment",
     "stores.file.record",
+    "stores.file.run_writer",
     "stores.file.index",
     "streaming.in_flight",
     "streaming.message_window",

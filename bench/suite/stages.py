@@ -59,7 +59,7 @@ _IN_OURS = (
     ("decode STAN messages", r"^(client_messages|stan_messages|protobuf)\.", ""),
     ("stage", r"^(inlet|message_window|segment|channel)\.", ""),
     ("begin and end of chunks and batches", r"^(engine|context)\.", ""),
-    ("commit", r"^(cycle|record|index)\.", ""),
+    ("commit", r"^(cycle|record|run_writer|index)\.", ""),
     ("deliver, take acks", r"^(delivery|in_flight|subscription)\.", ""),
     ("write into buffers (stage, encode)", r"^byte_buffer\.", ""),
     ("event loop", r"^(loop|uvloop)\.", ""),

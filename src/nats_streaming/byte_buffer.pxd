@@ -6,7 +6,7 @@ cdef class ByteBuffer:
     cdef readonly bytearray data
     cdef readonly Py_ssize_t used
 
-    @cython.locals(need=Py_ssize_t, have=Py_ssize_t, larger=Py_ssize_t, grown=bytearray)
+    @cython.locals(need=Py_ssize_t, have=Py_ssize_t, times=Py_ssize_t)
     cpdef int reserve(self, Py_ssize_t count) except -1
     cpdef int put(self, bytes source) except -1
     @cython.locals(count=Py_ssize_t, used=Py_ssize_t, index=Py_ssize_t, out="unsigned char *", view="const unsigned char *")

@@ -28,13 +28,12 @@ class ByteBuffer:
         need = self.used + count
         have = len(self.data)
         if need > have:
-            larger = have * 2
-            if larger < need:
-                larger = need
-            # A new object and not a resize: somebody may hold a view of the old one.
-            grown = bytearray(larger)
-            grown[: self.used] = self.data[: self.used]
-            self.data = grown
+            # A new object and not a resize: somebody may hold a view of the old one. Repeated, since zeros that are
+            # then written over would cost another walk over fresh memory.
+            times = 2
+            if need > 2 * have and have > 0:
+                times = (need + have - 1) // have
+            self.data = self.data * times if have > 0 else bytearray(need)
 
     def put(self, source: bytes) -> None:
         """Append all of `source`."""

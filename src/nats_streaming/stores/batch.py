@@ -146,24 +146,32 @@ Record = (
 def encode_batch(records: Iterable[Record]) -> bytes:
     """Encode records in their order."""
     out = ByteBuffer(1024)
-    out.put(MAGIC)
-    payload = ByteBuffer(1024)
-    for record in records:
-        kind = _put_payload(payload, record)
-        out.put_byte(kind)
-        out.put_varint(payload.used)
-        out.put_buffer(payload)
-        payload.truncate(0)
+    put_batch(out, records)
     return out.take()
 
 
+def put_batch(out: ByteBuffer, records: Iterable[Record]) -> None:
+    """Append what `encode_batch` returns."""
+    out.put(MAGIC)
+    payload = ByteBuffer(256)
+    for record in records:
+        kind = _put_payload(payload, record)
+        out.put_byte(kind)
+        if isinstance(record, Messages):
+            record.segment.put_sized_run(out, payload, record.first, record.last)
+        else:
+            out.put_varint(payload.used)
+            out.put_buffer(payload)
+        payload.truncate(0)
+
+
 def _put_payload(out: ByteBuffer, record: Record) -> int:
+    """Everything but the slots of messages; returns the kind."""
     match record:
-        case Messages(channel, segment, first, last):
+        case Messages(channel, _, first, last):
             _put_bytes(out, channel)
             out.put_varint(first)
             out.put_varint(last - first + 1)
-            segment.put_run(out, first, last)
             return 1
         case Trimmed(channel, first):
             _put_bytes(out, channel)

@@ -1,5 +1,5 @@
 cimport cython
-from nats_streaming.byte_buffer cimport ByteBuffer
+from nats_streaming.byte_buffer cimport ByteBuffer, varint_size
 from nats_streaming.protocol.protobuf cimport FieldReader
 from nats_streaming.protocol.stan_messages cimport put_message
 
@@ -45,6 +45,8 @@ cdef class Segment:
     cdef list message_list(self, long long first, long long last)
     @cython.locals(index=Py_ssize_t, size=Py_ssize_t, offset=Py_ssize_t)
     cpdef int put_run(self, ByteBuffer out, long long first, long long last) except -1
+    @cython.locals(index=Py_ssize_t, size=Py_ssize_t)
+    cpdef int put_sized_run(self, ByteBuffer out, ByteBuffer head, long long first, long long last) except -1
     @cython.locals(size="unsigned long long", timestamp_ns="long long", offset=Py_ssize_t, remaining="unsigned long long")
     cpdef bint read_run(self, FieldReader reader, long long count) except *
     @cython.locals(low=Py_ssize_t, high=Py_ssize_t, middle=Py_ssize_t)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 
-from nats_streaming.byte_buffer import ByteBuffer
+from nats_streaming.byte_buffer import ByteBuffer, varint_size
 from nats_streaming.protocol.protobuf import FieldReader
 from nats_streaming.protocol.stan_messages import put_message
 
@@ -194,6 +194,15 @@ class Segment:
             out.put_varint(size)
             out.put_varint(self.timestamps[index])
             out.put_slice(self.buffer.data, offset, offset + size)
+
+    def put_sized_run(self, out: ByteBuffer, head: ByteBuffer, first: int, last: int) -> None:
+        """Write how many bytes follow as a varint, `head`, and what `put_run` writes. Counted first, so copied once."""
+        size = head.used
+        for index in range(first - self.base, last - self.base + 1):
+            size += varint_size(self.lengths[index]) + varint_size(self.timestamps[index]) + self.lengths[index]
+        out.put_varint(size)
+        out.put_buffer(head)
+        self.put_run(out, first, last)
 
     def read_run(self, reader: FieldReader, count: int) -> bool:
         """Append `count` slots written by `put_run`; False when they are not all there."""

@@ -33,6 +33,7 @@ from nats_streaming.stores.file.record import INDEX_ENTRY_BYTES, Checksum
 from nats_streaming.stores.file.record_log import RecordLog
 from nats_streaming.stores.file.removed_log import FILE_NAME as REMOVED_FILE
 from nats_streaming.stores.file.removed_log import RangeSet, RemovedLog
+from nats_streaming.stores.file.run_writer import Spares
 from nats_streaming.stores.file.seal import ChannelSeal, SealFile
 from nats_streaming.stores.file.slices import SliceLimits, index_size
 from nats_streaming.stores.file.steps import run_steps
@@ -53,6 +54,7 @@ class Surroundings:
     files: Files
     pool: FilePool
     checksum: Checksum
+    spares: Spares
     archive: Archive
     clock: Clock
     seal_file: SealFile
@@ -139,6 +141,7 @@ class ChannelFiles:
             files,
             pool,
             checksum,
+            surroundings.spares,
             self._removed,
             lambda gone: surroundings.archive.slice_gone(name, gone),
         )

@@ -28,12 +28,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from nats_streaming.byte_buffer import ByteBuffer
 from nats_streaming.errors import CorruptionError, StoreError
 from nats_streaming.stores.file.file_io import File, Files
 from nats_streaming.stores.file.journal_frames import (
     FRAME_HEAD_BYTES,
     HEADER_BYTES,
     Batch,
+    FrameWriter,
     find_frame,
     first_of,
     frame,
@@ -113,6 +115,7 @@ class Journal:
         self._file: File | None = None
         self._next_index = 1
         self._suspect = False
+        self._frame = FrameWriter()
 
     @property
     def oldest(self) -> int:
@@ -259,8 +262,17 @@ class Journal:
 
     # Writing.
 
+    def begin(self) -> ByteBuffer:
+        """Begin a batch: what is put into the buffer returned is what `finish` makes durable."""
+        return self._frame.begin()
+
     def append(self, payload: bytes) -> int:
-        """Make one batch durable.
+        """Make one batch durable: `begin` and `finish`."""
+        self.begin().put(payload)
+        return self.finish()
+
+    def finish(self) -> int:
+        """Make the batch durable that was begun.
 
         Returns:
             Its number.
@@ -270,7 +282,7 @@ class Journal:
                 `append` has succeeded; then it may come back. A later `append` begins a fresh file.
         """
         number = self.last + 1
-        written = frame(number, payload)
+        written = self._frame.finish(number)
         if self._file is None:
             self._begin_file(number, written)
         else:
@@ -303,14 +315,14 @@ class Journal:
             file.close()
         return self.last
 
-    def _begin_file(self, number: int, written: bytes) -> None:
+    def _begin_file(self, number: int, written: memoryview) -> None:
         if self._suspect:
             with self._standing:
                 self._replace_all()
             self._suspect = False
         index = self._next_index
         path = os.path.join(self._root, f"journal.{index}.stan")
-        begun = header(number) + written
+        begun = b"".join([header(number), written])
         file = self._files.open_new(path)
         try:
             file.write(begun)

@@ -12,6 +12,7 @@ import struct
 import zlib
 from typing import Final, NamedTuple
 
+from nats_streaming.byte_buffer import ByteBuffer
 from nats_streaming.errors import CorruptionError
 from nats_streaming.stores.batch import MAGIC as BATCH_MAGIC
 
@@ -21,6 +22,8 @@ VERSION: Final = 1
 _HEADER = struct.Struct("<8sIQI")
 _FRAME = struct.Struct("<IIQ")
 _CHECKED = struct.Struct("<IQ")
+
+_KEEP_BYTES = 1 << 21  # of a frame: rarely is a batch larger
 
 HEADER_BYTES: Final = _HEADER.size
 FRAME_HEAD_BYTES: Final = _FRAME.size
@@ -42,6 +45,28 @@ def header(first: int) -> bytes:
 def frame(number: int, payload: bytes) -> bytes:
     """One frame, ready to be written."""
     return _FRAME.pack(len(payload), _crc(number, payload), number) + payload
+
+
+class FrameWriter:
+    """Makes one frame after the other, in the same place: fresh memory costs more than what is written there."""
+
+    def __init__(self) -> None:
+        self._buffer = ByteBuffer(1024)
+
+    def begin(self) -> ByteBuffer:
+        """Begin a frame; what is appended to the buffer returned is its payload."""
+        if len(self._buffer.data) > _KEEP_BYTES:
+            self._buffer = ByteBuffer(1024)
+        self._buffer.truncate(0)
+        self._buffer.put(bytes(FRAME_HEAD_BYTES))
+        return self._buffer
+
+    def finish(self, number: int) -> memoryview:
+        """The frame, until the next one begins."""
+        content = memoryview(self._buffer.data)[: self._buffer.used]
+        payload = content[FRAME_HEAD_BYTES:]
+        _FRAME.pack_into(content, 0, len(payload), _crc(number, payload), number)
+        return content
 
 
 def _crc(number: int, payload: bytes | memoryview) -> int:

@@ -32,9 +32,9 @@ from nats_streaming.stores.file.record import (
     INDEX_ENTRY_BYTES,
     RECORD_HEADER_BYTES,
     Checksum,
-    RunWriter,
 )
 from nats_streaming.stores.file.removed_log import RemovedLog
+from nats_streaming.stores.file.run_writer import GATHERED_BYTES_MAX, RunWriter, Spares
 from nats_streaming.stores.file.slices import Slice, SliceLimits, index_size, scan_slice
 from nats_streaming.stores.file.steps import run_steps
 from nats_streaming.stores.segment import Segment
@@ -63,6 +63,7 @@ class MessageLog:
         files: Files,
         pool: FilePool,
         checksum: Checksum,
+        spares: Spares,
         removed: RemovedLog,
         on_slice_gone: Callable[[Slice], None],
     ) -> None:
@@ -75,6 +76,7 @@ class MessageLog:
             files: what reaches the file system.
             pool: where open files are kept.
             checksum: of records.
+            spares: room for what is to be written.
             removed: what is gone.
             on_slice_gone: removes or archives the files of a slice.
         """
@@ -90,7 +92,8 @@ class MessageLog:
         self._checksum = checksum
         self._removed = removed
         self._on_slice_gone = on_slice_gone
-        self._writer = RunWriter(checksum)
+        self._room = min(options.buffer_size, GATHERED_BYTES_MAX)
+        self._writer = RunWriter(checksum, spares)
         self._number = 0  # highest in use
         self._torn = False
         self._unsynced = False
@@ -133,7 +136,7 @@ class MessageLog:
 
     def append(self, segment: Segment, first: int, last: int) -> None:
         """Store slots of a segment, without what is there already."""
-        if self._writer.data.used and self._writer.data.used >= self._options.buffer_size:
+        if self._writer.data.used and self._writer.data.used >= self._room:
             self.flush()  # what could not be written before comes first: memory must not grow
         sequence = max(first, self.last + 1)
         while sequence <= last:
@@ -144,7 +147,7 @@ class MessageLog:
                 continue
             sequence = self._append_run(segment, sequence, last)
             self.last = sequence - 1
-            if self._writer.data.used >= self._options.buffer_size:
+            if self._writer.data.used >= self._room:
                 self.flush()
 
     def _append_run(self, segment: Segment, sequence: int, last: int) -> int:
@@ -154,7 +157,7 @@ class MessageLog:
         limits = self._limits
         age_stop_ns = (tail.first_timestamp_ns if tail.count else timestamp_ns) + limits.age_max_ns
         last = min(last, sequence + _RUN_MAX - 1)
-        room = max(1, self._options.buffer_size)
+        room = max(1, self._room)
         following = writer.put_run(segment, sequence, last, room, limits.count_max, limits.size_max, age_stop_ns)
         self._grown(tail, sequence, timestamp_ns, following - 1)
         self.first = self.first or sequence

@@ -1,10 +1,9 @@
 cimport cython
 from nats_streaming.byte_buffer cimport ByteBuffer
 from nats_streaming.protocol.protobuf cimport FieldReader
-from nats_streaming.stores.segment cimport Segment
 
 cdef int _END, _RECORD, _PADDING, _CUT, _BAD_CRC, _BAD_CONTENT
-cdef Py_ssize_t _HEADER, _ENTRY, _OVERHEAD, _ZLIB_BYTES_MIN, _KEEP_BYTES
+cdef Py_ssize_t _HEADER, _ENTRY, _OVERHEAD, _ZLIB_BYTES_MIN
 cdef int _LENGTH_KEYS, _FIELD, _FIELD_END
 cdef bint _COMPILED
 cdef unsigned int _ALL_BITS
@@ -16,47 +15,28 @@ cdef class Checksum:
     cdef readonly bint standard
     cdef unsigned int[::1] tables
 
-    @cython.locals(view="const unsigned char *", tables="unsigned int[::1]", crc="unsigned int", word="unsigned int",
-                   position=Py_ssize_t)
     cpdef unsigned int of(self, data, Py_ssize_t start, Py_ssize_t stop) except? 0
 
 
-@cython.locals(view="unsigned char *", at=Py_ssize_t, index=int)
+@cython.locals(crc="unsigned int", word="unsigned int", position=Py_ssize_t)
+cpdef unsigned int crc_of(unsigned int[::1] tables, const unsigned char *view, Py_ssize_t start,
+                          Py_ssize_t stop) noexcept
 cpdef int put_u32(ByteBuffer out, unsigned int value) except -1
-@cython.locals(view="unsigned char *", at=Py_ssize_t, index=int)
-cpdef int put_u64(ByteBuffer out, unsigned long long value) except -1
+@cython.locals(index=int)
+cpdef void write_u32(unsigned char *view, Py_ssize_t at, unsigned int value) noexcept
+@cython.locals(index=int)
+cpdef void write_u64(unsigned char *view, Py_ssize_t at, unsigned long long value) noexcept
 @cython.locals(view="const unsigned char *", value="unsigned int")
 cpdef unsigned int read_u32(const unsigned char *data, Py_ssize_t at) noexcept
 @cython.locals(high="unsigned long long")
 cpdef long long read_u64(const unsigned char *data, Py_ssize_t at) noexcept
 cpdef int put_record(ByteBuffer out, unsigned int kind, bytes payload, Checksum checksum) except -1
-@cython.locals(start=Py_ssize_t)
+@cython.locals(view="unsigned char *", at=Py_ssize_t)
 cpdef int put_index_entry(ByteBuffer out, long long sequence, long long offset, long long timestamp_ns,
                           unsigned int size, Checksum checksum) except -1
 @cython.locals(start=Py_ssize_t, stop=Py_ssize_t, crc="unsigned int", sequence="unsigned long long")
 cpdef int put_pairs(ByteBuffer out, unsigned int kind, unsigned long long subscription_id, list sequences,
                     Checksum checksum) except -1
-
-
-@cython.final
-cdef class RunWriter:
-    cdef readonly Checksum checksum
-    cdef readonly ByteBuffer data
-    cdef readonly ByteBuffer index
-    cdef readonly long long offset
-    cdef readonly long long count
-    cdef readonly long long size
-    cdef readonly long long last_timestamp_ns
-
-    cpdef int begin(self, long long offset, long long count, long long size) except -1
-    cpdef int data_written(self) except -1
-    cpdef int index_written(self) except -1
-    @cython.locals(size=Py_ssize_t)
-    cpdef int put(self, bytes encoded, long long sequence, long long timestamp_ns) except -1
-    @cython.locals(source=bytearray, sequence="long long", slot=Py_ssize_t, size=Py_ssize_t, timestamp_ns="long long",
-                   start=Py_ssize_t)
-    cpdef Py_ssize_t put_run(self, Segment segment, long long first, long long last, Py_ssize_t buffer_bytes,
-                            long long count_max, long long size_max, long long timestamp_stop_ns) except -1
 
 
 @cython.final

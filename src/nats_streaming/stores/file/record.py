@@ -22,7 +22,6 @@ from functools import cache
 
 from nats_streaming.byte_buffer import ByteBuffer
 from nats_streaming.protocol.protobuf import FieldReader
-from nats_streaming.stores.segment import Segment
 
 FILE_VERSION = 1
 FILE_HEADER = b"\x01\x00\x00\x00"
@@ -46,7 +45,6 @@ _HEADER, _ENTRY, _OVERHEAD = 8, 32, 40
 _LENGTH_KEYS, _FIELD, _FIELD_END = 2, 1, 0
 _ALL_BITS = 0xFFFFFFFF
 _ZLIB_BYTES_MIN = 4096
-_KEEP_BYTES = 1 << 16  # room that an idle channel may keep
 _COMPILED = not __file__.endswith(".py")
 
 
@@ -82,52 +80,52 @@ class Checksum:
         """The checksum of `data[start:stop]`, which must be there."""
         if self.standard and (not _COMPILED or stop - start >= _ZLIB_BYTES_MIN):
             return zlib.crc32(memoryview(data)[start:stop])
-        # Eight bytes a step, each with a table for its distance from the end of the step.
-        view = data
-        tables = self.tables
-        crc = _ALL_BITS
-        position = start
-        while stop - position >= 8:
-            word = view[position + 3]
-            word = word << 8 | view[position + 2]
-            word = word << 8 | view[position + 1]
-            word = word << 8 | view[position]
-            word ^= crc
-            crc = (
-                tables[0x700 + (word & 0xFF)]
-                ^ tables[0x600 + (word >> 8 & 0xFF)]
-                ^ tables[0x500 + (word >> 16 & 0xFF)]
-                ^ tables[0x400 + (word >> 24)]
-                ^ tables[0x300 + view[position + 4]]
-                ^ tables[0x200 + view[position + 5]]
-                ^ tables[0x100 + view[position + 6]]
-                ^ tables[view[position + 7]]
-            )
-            position += 8
-        while position < stop:
-            crc = tables[(crc ^ view[position]) & 0xFF] ^ (crc >> 8)
-            position += 1
-        return crc ^ _ALL_BITS
+        return crc_of(self.tables, data, start, stop)
+
+
+def crc_of(tables: array[int], view: bytes | bytearray, start: int, stop: int) -> int:
+    """The checksum of `view[start:stop]`: eight bytes a step, each with a table for how far it is from its end."""
+    crc = _ALL_BITS
+    position = start
+    while stop - position >= 8:
+        word = view[position + 3]
+        word = word << 8 | view[position + 2]
+        word = word << 8 | view[position + 1]
+        word = word << 8 | view[position]
+        word ^= crc
+        crc = (
+            tables[0x700 + (word & 0xFF)]
+            ^ tables[0x600 + (word >> 8 & 0xFF)]
+            ^ tables[0x500 + (word >> 16 & 0xFF)]
+            ^ tables[0x400 + (word >> 24)]
+            ^ tables[0x300 + view[position + 4]]
+            ^ tables[0x200 + view[position + 5]]
+            ^ tables[0x100 + view[position + 6]]
+            ^ tables[view[position + 7]]
+        )
+        position += 8
+    while position < stop:
+        crc = tables[(crc ^ view[position]) & 0xFF] ^ (crc >> 8)
+        position += 1
+    return crc ^ _ALL_BITS
 
 
 def put_u32(out: ByteBuffer, value: int) -> None:
     """Append an unsigned 32-bit integer."""
     out.reserve(4)
-    view = out.data
-    at = out.used
+    write_u32(out.data, out.used, value)
+    out.used += 4
+
+
+def write_u32(view: bytearray, at: int, value: int) -> None:
     for index in range(4):
         view[at + index] = value >> (8 * index) & 0xFF
-    out.used = at + 4
 
 
-def put_u64(out: ByteBuffer, value: int) -> None:
-    """Append a 64-bit integer, signed or not."""
-    out.reserve(8)
-    view = out.data
-    at = out.used
+def write_u64(view: bytearray, at: int, value: int) -> None:
+    """An integer, signed or not."""
     for index in range(8):
         view[at + index] = value >> (8 * index) & 0xFF
-    out.used = at + 8
 
 
 def read_u32(data: bytes | bytearray, at: int) -> int:
@@ -163,126 +161,31 @@ def put_index_entry(
     out: ByteBuffer, sequence: int, offset: int, timestamp_ns: int, size: int, checksum: Checksum
 ) -> None:
     """Append the index entry of a message whose record lies at `offset` and has `size` bytes of payload."""
-    start = out.used
-    put_u64(out, sequence)
-    put_u64(out, offset)
-    put_u64(out, timestamp_ns)
-    put_u32(out, size)
-    put_u32(out, checksum.of(out.data, start, start + 28))
+    out.reserve(_ENTRY)
+    view = out.data
+    at = out.used
+    write_u64(view, at, sequence)
+    write_u64(view, at + 8, offset)
+    write_u64(view, at + 16, timestamp_ns)
+    write_u32(view, at + 24, size)
+    write_u32(view, at + 28, crc_of(checksum.tables, view, at, at + 28))
+    out.used = at + _ENTRY
 
 
 def put_pairs(out: ByteBuffer, kind: int, subscription_id: int, sequences: list[int], checksum: Checksum) -> None:
     """Append one record of `kind` for each sequence: 1 subscription ID u64, 2 sequence u64 (SubStateUpdate)."""
     for sequence in sequences:
         start = out.used
-        put_u64(out, 0)
+        out.reserve(_HEADER)
+        out.used = start + _HEADER
         out.put_byte(0x08)
         out.put_varint(subscription_id)
         out.put_byte(0x10)
         out.put_varint(sequence)
         stop = out.used
-        crc = checksum.of(out.data, start + _HEADER, stop)
-        out.used = start
-        put_u32(out, kind << 24 | (stop - start - _HEADER))
-        put_u32(out, crc)
-        out.used = stop
-
-
-class RunWriter:
-    """Turns slots of a segment into records and index entries, up to where a slice or the buffer is full.
-
-    Attributes:
-        data, index: what is to be written behind the two files.
-        offset: in the data file, of the next record.
-        count, size: messages in the slice and their bytes as they count for its limits.
-        last_timestamp_ns: of the message written last.
-    """
-
-    def __init__(self, checksum: Checksum) -> None:
-        self.checksum = checksum
-        self.data = ByteBuffer(512)
-        self.index = ByteBuffer(512)
-        self.offset = 0
-        self.count = 0
-        self.size = 0
-        self.last_timestamp_ns = 0
-
-    def begin(self, offset: int, count: int, size: int) -> None:
-        """Go on with a slice that has `count` messages of `size` bytes, up to `offset` in the data file."""
-        self.data.truncate(0)
-        self.index.truncate(0)
-        self.offset = offset
-        self.count = count
-        self.size = size
-
-    def data_written(self) -> None:
-        """What was gathered for the data file is there."""
-        self.data.truncate(0)
-        if len(self.data.data) > _KEEP_BYTES:
-            self.data = ByteBuffer(512)
-
-    def index_written(self) -> None:
-        """What was gathered for the index file is there."""
-        self.index.truncate(0)
-        if len(self.index.data) > _KEEP_BYTES:
-            self.index = ByteBuffer(512)
-
-    def put(self, encoded: bytes, sequence: int, timestamp_ns: int) -> None:
-        """Write one message, whatever the limits."""
-        size = len(encoded)
-        put_u32(self.data, size)
-        put_u32(self.data, self.checksum.of(encoded, 0, size))
-        self.data.put(encoded)
-        put_index_entry(self.index, sequence, self.offset, timestamp_ns, size, self.checksum)
-        self.offset += _HEADER + size
-        self.count += 1
-        self.size += size + _OVERHEAD
-        self.last_timestamp_ns = timestamp_ns
-
-    def put_run(
-        self,
-        segment: Segment,
-        first: int,
-        last: int,
-        buffer_bytes: int,
-        count_max: int,
-        size_max: int,
-        timestamp_stop_ns: int,
-    ) -> int:
-        """Write the messages from `first` on, at least one.
-
-        Stops behind `last`, before a hole, when `buffer_bytes` or more are gathered, when the slice has
-        reached `count_max` or `size_max`, and before a timestamp that is not below `timestamp_stop_ns`.
-
-        Returns:
-            The sequence to go on with.
-        """
-        source = segment.buffer.data
-        sequence = first
-        while sequence <= last:
-            slot = sequence - segment.base
-            size = segment.lengths[slot]
-            timestamp_ns = segment.timestamps[slot]
-            if size == 0:
-                break
-            if sequence != first and (
-                self.data.used >= buffer_bytes
-                or self.count >= count_max
-                or self.size >= size_max
-                or timestamp_ns >= timestamp_stop_ns
-            ):
-                break
-            start = segment.offsets[slot]
-            put_u32(self.data, size)
-            put_u32(self.data, self.checksum.of(source, start, start + size))
-            self.data.put_slice(source, start, start + size)
-            put_index_entry(self.index, sequence, self.offset, timestamp_ns, size, self.checksum)
-            self.offset += _HEADER + size
-            self.count += 1
-            self.size += size + _OVERHEAD
-            self.last_timestamp_ns = timestamp_ns
-            sequence += 1
-        return sequence
+        crc = crc_of(checksum.tables, out.data, start + _HEADER, stop)
+        write_u32(out.data, start, kind << 24 | (stop - start - _HEADER))
+        write_u32(out.data, start + 4, crc)
 
 
 class RecordScan:

@@ -55,6 +55,7 @@ from nats_streaming.stores.file.options import FileOptions
 from nats_streaming.stores.file.record import FILE_HEADER, FILE_HEADER_BYTES, Checksum
 from nats_streaming.stores.file.record_log import RecordLog
 from nats_streaming.stores.file.root_lock import RootLock
+from nats_streaming.stores.file.run_writer import Spares
 from nats_streaming.stores.file.seal import Seal, SealFile
 from nats_streaming.stores.file.server_file import FILE_NAME as SERVER_FILE
 from nats_streaming.stores.file.server_file import ServerFile
@@ -118,7 +119,7 @@ class RootFiles:
         archive = Archive(files, options.slice_archive_script)
         self._seal_file = SealFile(files, pool, directory, checksum)
         self._shared = Surroundings(
-            replace(options, directory=directory), files, pool, checksum, archive, clock, self._seal_file
+            replace(options, directory=directory), files, pool, checksum, Spares(), archive, clock, self._seal_file
         )
         self._root_lock = RootLock(files, directory)
         self._server = ServerFile(files, pool, os.path.join(directory, SERVER_FILE), checksum)

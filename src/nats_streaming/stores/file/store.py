@@ -26,7 +26,7 @@ from typing import Any, Final, TypeVar
 from nats_streaming.constants import NS_PER_SECOND
 from nats_streaming.errors import ConfigError, StoreError, bare
 from nats_streaming.stores.api import Capabilities
-from nats_streaming.stores.batch import Record, encode_batch
+from nats_streaming.stores.batch import Record, put_batch
 from nats_streaming.stores.file.bypass import BYPASS_BYTES, MESSAGE_BYTES, Bypass
 from nats_streaming.stores.file.channel_files import ChannelFiles
 from nats_streaming.stores.file.file_io import Files
@@ -238,8 +238,9 @@ class FileStore:
 
     def _append(self, records: Sequence[Record]) -> tuple[int, int]:
         """In the journal thread."""
-        payload = encode_batch(records)
-        return self._journal.append(payload), len(payload)
+        payload = self._journal.begin()
+        put_batch(payload, records)
+        return self._journal.finish(), payload.used
 
     def _on_written(
         self,
