@@ -253,7 +253,7 @@ def test_a_failing_disk_leaves_the_journal_for_the_next_start(tmp_path: Path) ->
         assert await commit(store, ledger, [make_run(b"bar", 1, [b"c"])])
         with contextlib.suppress(StoreError):
             await store.close()
-        assert list(directory.glob("journal.*"))
+        assert list(directory.glob("journal.*.stan"))
         store = opened(directory, strict=True)
         recovered = await store.recover()
         assert recovered is not None

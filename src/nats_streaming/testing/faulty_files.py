@@ -26,7 +26,7 @@ from nats_streaming.stores.file.file_io import Files
 PAGE_BYTES = 4096
 CHANGES = frozenset(
     {
-        *("open", "write", "pwrite", "truncate", "reserve", "sync"),
+        *("open", "write", "pwrite", "truncate", "sync"),
         *("sync_directory", "rename", "unlink", "mkdir", "remove_tree"),
     }
 )
@@ -234,10 +234,6 @@ class FaultyFiles(Files):
         self._descriptors[descriptor].changes.append((size, None))
         self._descriptors[descriptor].size = size
 
-    def _note_reserve(self, _path: str, _existed: bool, _outcome: Any, arguments: tuple[Any, ...]) -> None:
-        descriptor, size = arguments
-        self._write(descriptor, max(size, self._descriptors[descriptor].size), b"")
-
     def _note_sync(self, _path: str, _existed: bool, _outcome: Any, arguments: tuple[Any, ...]) -> None:
         self._descriptors[arguments[0]].sync()
 
@@ -326,8 +322,6 @@ def _remainder(inode: _Inode, rng: random.Random, loses: float) -> bytes:
             if rng.random() >= loses:
                 _change(content, offset, None)
             continue
-        if not data and rng.random() >= loses:
-            _change(content, offset, data)
         for start, page in _pages(offset, data):
             if rng.random() >= loses:
                 # A sector is written whole or not at all; a page may be torn.

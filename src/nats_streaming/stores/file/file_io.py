@@ -9,7 +9,6 @@ format. Paths are `str`, as `os.fsdecode` makes them of a channel's name.
     pwrite          descriptor, data, offset         the same
     pread           descriptor, size, offset         return less; raise OSError
     truncate        descriptor, size                 raise OSError
-    reserve         descriptor, size                 raise OSError
     sync            descriptor                       forget, or raise OSError
     size, close     descriptor                       raise OSError
     sync_directory, unlink, mkdir, listdir, remove_tree, exists, is_directory     path
@@ -34,7 +33,6 @@ DIRECTORY_MODE = 0o777
 _BINARY = getattr(os, "O_BINARY", 0)
 _CLOSE_ON_EXEC = getattr(os, "O_CLOEXEC", 0)
 _sync_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
-_reserve: Callable[[int, int, int], None] | None = getattr(os, "posix_fallocate", None)
 _HAS_POSITIONED = hasattr(os, "pread")
 
 
@@ -90,18 +88,6 @@ class File:
     def truncate(self, size: int) -> None:
         self.unsynced = True
         self._files.system("truncate", self.path, os.ftruncate, self._descriptor, size)
-
-    def reserve(self, size: int) -> bool:
-        """Make the file at least `size` bytes long, with zeros that have their place on the disk already.
-
-        Returns:
-            False when this system cannot; nothing has happened then.
-        """
-        if _reserve is None:
-            return False
-        self.unsynced = True
-        self._files.system("reserve", self.path, _make_longer, self._descriptor, size)
-        return True
 
     def sync(self) -> None:
         """Bring everything that was written to this file, by whomever, to stable storage.
@@ -210,11 +196,6 @@ class Files:
             return handle.pread(0, handle.size())
         finally:
             handle.close()
-
-
-def _make_longer(descriptor: int, size: int) -> None:
-    assert _reserve is not None
-    _reserve(descriptor, 0, size)
 
 
 def _size(descriptor: int) -> int:

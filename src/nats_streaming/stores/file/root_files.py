@@ -399,6 +399,11 @@ class RootFiles:
             for channel in channels:
                 channel.sync_messages()
 
+    @property
+    def unsynced_channels(self) -> int:
+        """How many channels the next `sync` concerns. Any thread."""
+        return len(self._touched)
+
     def _touch(self, name: bytes) -> ChannelFiles:
         channel = self._channels.get(name) or self.create_channel(name)
         self._touched.add(name)

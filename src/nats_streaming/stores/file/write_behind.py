@@ -25,6 +25,7 @@ _log = logging.getLogger("nats_streaming")
 
 APPLY_BYTES: Final = 4 << 20  # what one visit of the files thread takes
 _RETRY_MAX_S = 30.0
+_FEW_CHANNELS = 8
 
 
 class WriteBehind:
@@ -55,7 +56,8 @@ class WriteBehind:
             root: the channel files.
             journal: what is committed there is to come to `root`.
             journal_worker, files_worker: the threads of the two.
-            checkpoint_bytes: size of the journal at which the channel files are synced and it is cut.
+            checkpoint_bytes: size of the journal at which the channel files are synced and it is cut; a quarter
+                of it while few channels are to be synced.
             checkpoint_s: seconds after which that is done in any case, 0 for never.
             delay_s: seconds that a batch may wait for others.
             retry_s: seconds until channel files that failed are tried again; more and more after that.
@@ -197,10 +199,15 @@ class WriteBehind:
                 begun = loop.time()
 
     def _is_much(self) -> bool:
-        return self.unapplied.size >= APPLY_BYTES or self._journal.size >= self._checkpoint_bytes
+        return self.unapplied.size >= APPLY_BYTES or self._journal_is_long()
+
+    def _journal_is_long(self) -> bool:
+        # Few files are quickly synced, and a short journal soon uses its files again.
+        few = self._root.unsynced_channels <= _FEW_CHANNELS
+        return self._journal.size >= (max(self._checkpoint_bytes // 4, 1) if few else self._checkpoint_bytes)
 
     def _checkpoint_is_due(self, synced_at: float) -> bool:
-        if self._journal.size >= self._checkpoint_bytes:
+        if self._journal_is_long():
             return True
         passed_s = asyncio.get_running_loop().time() - synced_at
         return self._dirty and 0 < self._checkpoint_s <= passed_s

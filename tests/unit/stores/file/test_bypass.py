@@ -43,8 +43,8 @@ class WatchedFiles(FaultyFiles):
     def system(self, operation: str, path: str, call: Callable[..., Any], *arguments: Any) -> Any:
         if operation == "sync":
             self.synced.append(Path(path).name)
-        if operation == "write" and "journal" in path:
-            self.journaled += bytes(arguments[1])
+        if operation == "pwrite" and "journal" in path:
+            self.journaled += bytes(arguments[1]).rstrip(b"\0")
         return super().system(operation, path, call, *arguments)
 
     def take(self) -> list[str]:

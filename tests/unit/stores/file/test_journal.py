@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import random
 import struct
@@ -27,7 +26,7 @@ from nats_streaming.testing.faulty_files import (
     nth,
 )
 
-RESERVED = 100
+ZEROS = 1000
 
 
 def payload(number: int, size: int = 20) -> bytes:
@@ -35,7 +34,7 @@ def payload(number: int, size: int = 20) -> bytes:
 
 
 def opened(directory: Path, *, strict: bool = False, files: Files | None = None) -> tuple[Journal, list[bytes]]:
-    journal = Journal(str(directory), files or Files(), sync=True, strict=strict, reserved_bytes=RESERVED)
+    journal = Journal(str(directory), files or Files(), sync=True, strict=strict, zeros_ahead=ZEROS)
     return journal, [batch.payload for batch in journal.replay()]
 
 
@@ -74,7 +73,7 @@ def test_the_layout_on_disk(tmp_path: Path) -> None:
     content = (tmp_path / "journal.1.stan").read_bytes()
     frames = header(1) + frame(1, batches[0]) + frame(2, batches[1])
     assert content[: len(frames)] == frames
-    assert content[len(frames) :] == bytes(len(header(1) + frame(1, batches[0])) + RESERVED - len(frames))
+    assert content[len(frames) :] == bytes(len(header(1) + frame(1, batches[0])) + 16 + ZEROS - len(frames))
     assert content[:8] == b"STANJRNL"
     assert len(header(1)) == 24
     assert len(frame(1, b"abc")) == 16 + 3
@@ -89,12 +88,13 @@ def test_rotation_and_cut(tmp_path: Path) -> None:
     journal.cut(1)
     assert names(tmp_path) == ["journal.1.stan", "journal.2.stan"]
     journal.cut(2)
-    assert names(tmp_path) == ["journal.2.stan"]
-    assert journal.size == (tmp_path / "journal.2.stan").stat().st_size - RESERVED
+    assert names(tmp_path) == ["journal.1.stan.spare", "journal.2.stan"]
+    assert journal.size == (tmp_path / "journal.2.stan").stat().st_size - 16 - ZEROS
     journal.cut(3)  # the one that is being written stays
-    assert names(tmp_path) == ["journal.2.stan"]
+    assert names(tmp_path) == ["journal.1.stan.spare", "journal.2.stan"]
     journal.append(payload(4))
     journal.close()
+    assert names(tmp_path) == ["journal.2.stan"]
     _, found = opened(tmp_path)
     assert found == [payload(3), payload(4)]
 
@@ -163,19 +163,36 @@ def test_a_torn_frame_in_the_room_for_more_is_an_unfinished_commit(
     assert (tmp_path / "journal.1.stan.damaged").read_bytes() == frame(3, payload(3))[:-5]
 
 
-def test_room_is_made_in_steps(tmp_path: Path) -> None:
+def test_zeros_are_written_ahead_in_steps(tmp_path: Path) -> None:
     files = FaultyFiles(tmp_path)
     journal, _ = opened(tmp_path, files=files)
-    for number in range(1, 20):
+    for number in range(1, 40):
         journal.append(payload(number))
-    assert 1 < sum(operation == "reserve" for operation, _ in files.log) < 19 / 2
-    assert journal.size < (tmp_path / "journal.1.stan").stat().st_size <= journal.size + RESERVED
+    assert 39 < sum(operation == "pwrite" for operation, _ in files.log) < 39 * 3 / 2
+    assert journal.size < (tmp_path / "journal.1.stan").stat().st_size <= journal.size + 16 + ZEROS
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EOPNOTSUPP])
-def test_a_system_that_makes_no_room_ahead_is_written_to_all_the_same(tmp_path: Path, code: int) -> None:
-    files = FaultyFiles(tmp_path, lambda _number, operation, _path: FileFault(code) if operation == "reserve" else None)
+def test_no_zeros_are_written_ahead_of_large_batches(tmp_path: Path) -> None:
+    journal, _ = opened(tmp_path)
+    batches = [payload(number, 200) for number in range(1, 4)]
+    for batch in batches:
+        journal.append(batch)
+    assert (tmp_path / "journal.1.stan").stat().st_size == journal.size + 16
+    journal.close()
+    assert opened(tmp_path)[1] == batches
+
+
+def test_a_disk_without_room_for_zeros_is_written_to_all_the_same(tmp_path: Path) -> None:
+    files = FaultyFiles(tmp_path)
     journal, _ = opened(tmp_path, files=files)
+    calls = 0
+
+    def plan(_number: int, operation: str, _path: str) -> FileFault | None:
+        nonlocal calls
+        calls += operation == "pwrite"
+        return NO_SPACE if operation == "pwrite" and calls % 2 == 0 else None
+
+    files.plan = plan
     batches = [payload(number) for number in range(1, 20)]
     for batch in batches:
         journal.append(batch)
@@ -233,9 +250,9 @@ def test_a_missing_file_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFix
 
 
 def test_an_unknown_version_is_refused(tmp_path: Path) -> None:
-    begin = struct.pack("<8sIQ", b"STANJRNL", 2, 1)
+    begin = struct.pack("<8sIQ", b"STANJRNL", 3, 1)
     (tmp_path / "journal.1.stan").write_bytes(begin + struct.pack("<I", zlib.crc32(begin)))
-    with pytest.raises(CorruptionError, match="journal version 2 is not known"):
+    with pytest.raises(CorruptionError, match="journal version 3 is not known"):
         opened(tmp_path)
 
 
@@ -317,7 +334,7 @@ def test_a_full_disk_costs_no_copy(tmp_path: Path) -> None:
     files = FaultyFiles(tmp_path)
     journal, _ = opened(tmp_path, files=files)
     journal.append(payload(1))
-    files.plan = lambda _count, operation, _path: NO_SPACE if operation == "write" else None
+    files.plan = lambda _count, operation, _path: NO_SPACE if operation == "pwrite" else None
     for number in range(2, 5):
         with pytest.raises(StoreError, match="No space left on device"):
             journal.append(payload(number))

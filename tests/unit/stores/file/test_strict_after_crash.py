@@ -35,7 +35,7 @@ async def crash(directory: Path, *, strict: bool = True) -> Path:
     store.stage([ServerPut(SERVER), run(1, SAFE), SubscriptionPut(CHANNEL, subscription(1)), Sent(CHANNEL, 1, [1])])
     await store.commit()
     async with asyncio.timeout(10):
-        while list(directory.glob("journal.*")):
+        while list(directory.glob("journal.*.stan")):
             await asyncio.sleep(0.001)
     store.abandon()
     store = FileStore(

@@ -75,7 +75,7 @@ def test_auto_sync_brings_idle_data_to_the_disk_once(tmp_path: Path, sync: bool)
         store = await opened(tmp_path, files, sync=sync, auto_sync_ns=50 * NS_PER_MS)
         await commit(store, 1)
         async with asyncio.timeout(10):
-            while list(tmp_path.glob("journal.*")):
+            while list(tmp_path.glob("journal.*.stan")):
                 await asyncio.sleep(0.005)
         assert {"msgs.1.dat", "msgs.1.idx"} <= set(files.take())
         await asyncio.sleep(0.2)  # four times the interval

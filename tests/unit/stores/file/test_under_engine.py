@@ -128,7 +128,7 @@ class WriteTrouble(QuickFiles):
     failures = 0
 
     def system(self, operation: str, path: str, call: Callable[..., Any], *arguments: Any) -> Any:
-        if self.failures and operation == "write" and "journal" in path:
+        if self.failures and operation == "pwrite" and "journal" in path:
             self.failures -= 1
             raise StoreError(f"{operation} {path}: Input/output error")
         return super().system(operation, path, call, *arguments)
