@@ -162,7 +162,7 @@ class SliceRecovery:
                 return "unexpected EOF"
         finally:
             index.close()
-        error = self._verify_last(which, data, scan) if scan.count else None
+        error = self._verify_last(which, data, scan) or self._verify_unsafe(which, data, scan) if scan.count else None
         if error is not None:
             error = f"Verification of last message for file {quoted(which.data_path)} failed: {error}"
             self.damage.tell(Severity.ERROR, error, which.data_path, scan.last_offset)
@@ -193,6 +193,28 @@ class SliceRecovery:
             return "error decoding message: unexpected EOF"
         if message.sequence != scan.last:
             return f"last message sequence in index is {scan.last}, data file is {message.sequence}"
+        return None
+
+    def _verify_unsafe(self, which: Slice, data: File, scan: IndexScan) -> str | None:
+        """The records before the last one that a crash may have torn: a strict server mends none when it reads them."""
+        damage = self.damage
+        if not damage.options.strict or damage.mended_from is None:
+            return None
+        position = max(damage.mended_from(which.data_path), FILE_HEADER_BYTES)
+        end = scan.last_offset + RECORD_HEADER_BYTES + scan.last_size
+        window = _WINDOW_BYTES
+        while position < end:
+            records = RecordScan(data.pread(position, min(window, end - position)), False, damage.checksum, True)
+            result = records.next()
+            while result == RECORD:
+                result = records.next()
+            if result == CUT and records.position == 0 and window < end - position:
+                window = end - position
+            elif result == END or (result == CUT and records.position > 0):
+                position += records.position
+                window = _WINDOW_BYTES
+            else:
+                return f"unable to read record at offset {position + records.position}: {record_error(result, records)}"
         return None
 
     def _read_tail(self, which: Slice, data: File, scan: IndexScan) -> RecoveredSlice:

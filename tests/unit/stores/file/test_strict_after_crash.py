@@ -105,6 +105,30 @@ def test_what_a_crash_has_torn_is_mended(tmp_path: Path, tear: Callable[[Path], 
         assert asyncio.run(start(tmp_path)) == list(range(1, SAFE + JOURNALED + 1))
 
 
+def test_a_batch_that_nobody_had_confirmed_may_have_lost_a_page(tmp_path: Path) -> None:
+    """It went past the journal, which cannot bring it again: what is there of it is served, the rest is a hole."""
+
+    async def body() -> Path:
+        store = FileStore(
+            {"directory": str(tmp_path), "strict": True}, files=QuickFiles(), apply_delay_s=0, bypass_bytes=1
+        )
+        await store.recover()
+        store.stage([ServerPut(SERVER), SubscriptionPut(CHANNEL, subscription(1)), Sent(CHANNEL, 1, [1, 2, 3])])
+        await store.commit()
+        while store._unapplied:
+            await asyncio.sleep(0.001)
+        store.stage([run(1, SAFE + JOURNALED)])
+        await store.commit()
+        store.abandon()
+        return tmp_path / CHANNEL.decode()
+
+    channel = asyncio.run(body())
+    flip(channel / "msgs.1.dat", size_of_safe(channel) + 20)
+    for _ in range(2):
+        assert asyncio.run(start(tmp_path)) == [1, 2, 3, 5, 6]
+    assert list(channel.glob("*.corrupt-1"))
+
+
 DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
     "a message that was safe": (
         lambda channel: (flip(channel / "msgs.1.dat", 20), (channel / "msgs.1.idx").unlink())[0],
