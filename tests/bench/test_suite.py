@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,16 @@ def test_programs_that_use_its_workloads(line: str) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "| own | messages/s | " in done.stdout
+
+
+def test_what_a_commit_waits_for(tmp_path: Path) -> None:
+    line = ["bench/commit_places.py", "--directory", str(tmp_path), "--size", "500", "--commits", "5", "--rounds", "2"]
+    done = subprocess.run(
+        [sys.executable, *line], cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(re.findall(r"^ *(grows|reserved|filled|zeros ahead) +(p50|mean) +[0-9]+ ", done.stdout, re.M)) == 8
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
