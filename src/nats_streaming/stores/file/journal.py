@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import errno
 import logging
-import os.path
+import os
 import threading
 from collections.abc import Iterator
 from typing import Final
@@ -66,7 +66,8 @@ class Journal:
         self._files = files
         self._sync = sync
         self._reader = JournalReader(root, files, strict=strict)
-        self._spares = JournalSpares(root, files, enabled=sync)
+        # Windows renames no file that is open.
+        self._spares = JournalSpares(root, files, enabled=sync and os.name != "nt")
         self._zeros = bytes(zeros_ahead if sync else 0)
         self._lock = threading.Lock()  # over the numbers
         self._standing = threading.RLock()  # over which files there are
