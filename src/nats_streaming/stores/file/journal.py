@@ -27,7 +27,7 @@ from typing import Final
 from nats_streaming.byte_buffer import ByteBuffer
 from nats_streaming.errors import CorruptionError, StoreError
 from nats_streaming.stores.file.file_io import File, Files
-from nats_streaming.stores.file.journal_frames import FRAME_HEAD_BYTES, Batch, FrameWriter, frame, header
+from nats_streaming.stores.file.journal_frames import FRAME_HEAD_BYTES, Batch, FrameWriter, frame, header, new_salt
 from nats_streaming.stores.file.journal_reader import JournalFile, JournalReader
 from nats_streaming.stores.file.journal_spares import UNFINISHED, JournalSpares
 
@@ -76,6 +76,7 @@ class Journal:
         self._next_index = 1
         self._suspect = False
         self._frame = FrameWriter()
+        self._salt = 0  # of the file that is being written
 
     @property
     def oldest(self) -> int:
@@ -159,7 +160,9 @@ class Journal:
                 `append` has succeeded; then it may come back. A later `append` begins a fresh file.
         """
         number = self.last + 1
-        written = self._frame.finish(number)
+        if self._file is None:
+            self._salt = new_salt()
+        written = self._frame.finish(number, self._salt)
         size = len(written) - FRAME_HEAD_BYTES
         if self._file is None:
             self._begin_file(number, written)
@@ -167,7 +170,7 @@ class Journal:
             current = self._kept[-1]
             try:
                 self._file.pwrite(self.file_size, written)
-                self._write_ahead(self._file, current, len(written))
+                self._write_ahead(self._file, current, self.file_size + len(written), size)
                 if self._sync:
                     self._file.sync_data()
             except StoreError as error:
@@ -181,6 +184,10 @@ class Journal:
         with self._lock:
             self._kept[-1].last = number
         return number
+
+    def give_back(self) -> None:
+        """Release the room on the disk that waits for being used again; in any thread."""
+        self._spares.release()
 
     def rotate(self) -> int:
         """Let the next batch begin a new file; in the thread that appends.
@@ -202,7 +209,7 @@ class Journal:
         self._next_index += 1
         path = os.path.join(self._root, f"journal.{index}.stan")
         spare = self._spares.take()
-        begun = b"".join([header(number, again=spare is not None), written])
+        begun = b"".join([header(number, self._salt, again=spare is not None), written])
         current = JournalFile(path, index, number, number, len(begun) - FRAME_HEAD_BYTES)
         place = path
         if spare is not None:
@@ -211,15 +218,16 @@ class Journal:
         try:
             file = self._files.open_rw(place) if spare is not None else self._files.open_new(place)
             file.pwrite(0, begun)
-            self._write_ahead(file, current, len(begun))
+            self._write_ahead(file, current, len(begun), len(written))
             if self._sync:
                 file.sync()
                 if place != path:
                     # Under its name only with all that it is to hold.
                     self._files.rename(place, path)
+                    file.path = path
                 self._files.sync_directory(self._root)
         except StoreError:
-            self._discard(file, place, path)
+            self._discard(file, current, place)
             raise
         self._file = file
         self.file_size = current.size
@@ -227,9 +235,8 @@ class Journal:
             self._kept.append(current)
             self.size += current.size
 
-    def _write_ahead(self, file: File, current: JournalFile, size: int) -> None:
-        """Fill the place of the commits to come, where they are small; `size` bytes were written behind the last."""
-        end = self.file_size + size if file is self._file else size
+    def _write_ahead(self, file: File, current: JournalFile, end: int, size: int) -> None:
+        """Fill the place of the commits to come, from `end` on, if they are small: this one has `size` bytes."""
         if end <= current.room:
             return
         current.room = end
@@ -244,30 +251,36 @@ class Journal:
         else:
             current.room = end + len(self._zeros)
 
-    def _discard(self, file: File | None, *paths: str) -> None:
-        """Remove a file that could not be begun; one that stays is void all the same."""
+    def _discard(self, file: File | None, which: JournalFile, *others: str) -> None:
+        """Remove a file that could not be begun, under all names that it may have.
+
+        One that stays is void for now: `cut` tries again, before it removes the file that makes it so.
+        """
         try:
             if file is not None:
                 file.close()
-            for path in paths:
+            for path in (which.path, *others):
                 self._files.unlink(path)
         except StoreError as error:
-            _log.warning("Journal: %s could not be removed: %s", paths[-1], error)
+            _log.warning("Journal: %s could not be removed: %s", which.path, error)
+            with self._lock:
+                self._kept.append(JournalFile(which.path, which.index, which.first, which.first - 1))
 
     def _abandon(self, error: StoreError) -> None:
         """Never write to this file again: it is not known what of it is on the disk.
 
         A file that found no room is sound up to there. After any other error nothing of it is trusted.
         """
+        current = self._kept[-1]
+        current.room = 0  # first of all: from here on it may be cut
         file, self._file = self._file, None
         self._suspect = self._suspect or _errno_of(error) not in _NO_ROOM
-        self._kept[-1].room = 0
         _log.error("Journal: a commit failed, going on in a fresh file: %s", error)
         if file is not None:
             try:
                 file.close()
             except StoreError as failure:
-                _log.warning("Journal: closing %s: %s", self._kept[-1].path, failure)
+                _log.warning("Journal: closing %s: %s", current.path, failure)
 
     def _replace_all(self) -> None:
         """Write every batch that is still needed into one fresh file, which replaces the others."""
@@ -285,33 +298,38 @@ class Journal:
             # What the system still gives us is not what was written. The disk may yet have it: leave it alone.
             _log.error("Journal: %d batches cannot be read again to copy them", last - first + 1 - len(needed))
             return
-        self._put_in_place(first, [frame(number, needed[number]) for number in sorted(needed)])
+        self._put_in_place([needed[number] for number in sorted(needed)], first)
         for file in old:
-            try:
-                self._files.unlink(file.path)
-            except StoreError as error:
-                _log.warning("Journal: %s could not be removed: %s", file.path, error)
+            self._discard(None, file)
+        with self._lock:
+            # What could not be removed is void as long as the new file is there, and so comes before it.
+            self._kept.sort(key=lambda kept: kept.index)
 
-    def _put_in_place(self, first: int, frames: list[bytes]) -> None:
-        """Begin a file with frames from `first` on; every file before it is void from then on."""
+    def _put_in_place(self, payloads: list[bytes], first: int) -> None:
+        """Begin a file with these batches, `first` on; every file before it is void from then on."""
         index = self._next_index
         self._next_index += 1
         path = os.path.join(self._root, f"journal.{index}.stan")
         unfinished = path + UNFINISHED
-        content = b"".join([header(first), *frames])
-        copy = self._files.open_new(unfinished)
+        salt = new_salt()
+        frames = [frame(number, payload, salt) for number, payload in enumerate(payloads, first)]
+        content = b"".join([header(first, salt), *frames])
+        current = JournalFile(path, index, first, first + len(frames) - 1, len(content))
+        copy: File | None = None
         try:
+            copy = self._files.open_new(unfinished)
             copy.write(content)
             copy.sync()
             copy.close()
             self._files.rename(unfinished, path)
             self._files.sync_directory(self._root)
         except StoreError:
-            self._discard(copy, unfinished)
+            self._discard(copy, current, unfinished)
             raise
         with self._lock:
-            self._kept = [JournalFile(path, index, first, first + len(frames) - 1, len(content))]
-            self.size = len(content)
+            # Those that are still to be removed stay.
+            self._kept = [file for file in self._kept if file.removed or file.last < file.first] + [current]
+            self.size = sum(file.size for file in self._kept)
 
     def supersede(self, payload: bytes) -> list[str]:
         """Let one batch stand for all that `replay` gave, before the first `append`.
@@ -323,7 +341,7 @@ class Journal:
             StoreError: what was there still counts.
         """
         old = list(self._kept)
-        self._put_in_place(1, [frame(1, payload)])
+        self._put_in_place([payload], 1)
         self.last = 1
         aside = [file.path + _SET_ASIDE for file in old]
         for file, target in zip(old, aside, strict=True):

@@ -1,8 +1,8 @@
 """The files of a journal, read: which there are, the batches in each, and what is damage and what a crash left.
 
     header, frames, then    zeros                 a file that was made for it
-                            a head of zeros, and  a file that had served before: frames of then, whose
-                            anything behind it    numbers are below those of now
+                            a head of zeros, and  a file that had served before
+                            anything behind it
     an incomplete frame                           a commit that never returned: dropped
     anything else                                 damage: reported, and kept aside as `journal.<n>.stan.damaged`
 
@@ -17,15 +17,16 @@ import re
 from dataclasses import dataclass, field
 
 from nats_streaming.errors import CorruptionError
+from nats_streaming.stores.batch import MAGIC as BATCH_MAGIC
 from nats_streaming.stores.file.file_io import Files
 from nats_streaming.stores.file.journal_frames import (
     FRAME_HEAD_BYTES,
     HEADER_BYTES,
     Batch,
+    Header,
     find_frame,
-    first_of,
     frame_at,
-    is_used_again,
+    header_of,
     length_at,
 )
 
@@ -63,7 +64,8 @@ class Found:
     batches: list[Batch] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
     tail: bytes = b""  # of a commit that never returned, behind the last frame
-    has_header: bool = True
+    has_header: bool = True  # or no frame can be read
+    header_is_whole: bool = True
 
 
 class JournalReader:
@@ -89,32 +91,35 @@ class JournalReader:
         """What a file's header says, 0 when there is none."""
         file = self._files.open_read(path)
         try:
-            return first_of(file.pread(0, HEADER_BYTES))
+            head = header_of(file.pread(0, HEADER_BYTES))
+            return head.first if head is not None else 0
         finally:
             file.close()
 
     def read(self, path: str) -> Found:
         """All batches that can be read."""
         content = self._files.read_whole(path)
-        first = first_of(content)
-        found = Found(JournalFile(path, _index_of(os.path.basename(path)), first, first - 1, len(content)))
-        if not first:
-            found.has_header = False
-        position = HEADER_BYTES if first else 0
+        index = _index_of(os.path.basename(path))
+        head = header_of(content)
+        if head is None:
+            return _without_header(JournalFile(path, index, 0, -1, len(content)), content)
+        found = Found(JournalFile(path, index, head.first, head.first - 1, len(content)))
+        found.header_is_whole = head.is_whole
+        position = head.end
         view = memoryview(content)
-        expected = first
+        expected = head.first
         while position < len(content):
-            batch = frame_at(view, position, expected)
+            batch = frame_at(view, position, expected, head.salt)
             if batch is not None:
-                if expected and batch.number > expected:
+                if batch.number > expected:
                     found.damage.append(f"batches {expected} to {batch.number - 1} are missing at offset {position}")
                 found.batches.append(batch)
                 expected = batch.number + 1
                 position += FRAME_HEAD_BYTES + len(batch.payload)
                 continue
-            following = find_frame(content, view, position + 1, expected)
+            following = find_frame(content, view, position + 1, expected, head.salt)
             if following < 0:
-                found.tail = _tail(content, position)
+                found.tail = _tail(content, position, head)
                 found.file.size = position + len(found.tail)
                 break
             found.damage.append(f"{following - position} bytes at offset {position} are no batch")
@@ -146,7 +151,10 @@ class JournalReader:
             if lost >= FRAME_HEAD_BYTES:
                 # Nothing on the disk tells a power loss from damage to what had been committed.
                 self._keep_aside(path, found.tail)
-        if not found.has_header and (found.batches or not is_last):
+        # What the first commit writes, the header with it, may have been torn; behind it nothing is.
+        if not found.header_is_whole and len(found.batches) > 1:
+            found.damage.insert(0, "one of the two headers is no header")
+        if not found.has_header and not is_last:
             found.damage.insert(0, "the header is no header")
         if found.damage:
             self._report(found)
@@ -172,9 +180,20 @@ class JournalReader:
             copy.close()
 
 
-def _tail(content: bytes, position: int) -> bytes:
+def _without_header(file: JournalFile, content: bytes) -> Found:
+    """No frame can be told from other bytes. One alone may be a first commit that never returned, two are not."""
+    found = Found(file, has_header=False)
+    second = HEADER_BYTES + FRAME_HEAD_BYTES + length_at(content[HEADER_BYTES : HEADER_BYTES + FRAME_HEAD_BYTES])
+    if content.startswith(BATCH_MAGIC, second + FRAME_HEAD_BYTES):
+        found.damage.append("the header is no header, and without it no batch can be read")
+    else:
+        found.tail = content.rstrip(b"\0")
+    return found
+
+
+def _tail(content: bytes, position: int, header: Header) -> bytes:
     """What may be a commit that never returned, at `position`, behind which there is no frame."""
-    if not is_used_again(content):
+    if not header.again:
         return content[position:].rstrip(b"\0")
     head = content[position : position + FRAME_HEAD_BYTES]
     if head == _END[: len(head)]:

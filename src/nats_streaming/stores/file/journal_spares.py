@@ -55,10 +55,16 @@ class JournalSpares:
         with self._lock:
             is_wanted = self._enabled and 0 < file.room <= _ROOM_MAX and len(self._ready) < _SPARES_MAX
         if is_wanted:
-            self._files.rename(file.path, file.path + _SPARE)
-            self._coming.add(file.path)
-        else:
-            self._files.unlink(file.path)
+            try:
+                self._files.rename(file.path, file.path + _SPARE)
+            except StoreError as error:
+                # Perhaps it was renamed all the same.
+                _log.warning("Journal: %s is removed: %s", file.path, error)
+                self._files.unlink(file.path + _SPARE)
+            else:
+                self._coming.add(file.path)
+                return
+        self._files.unlink(file.path)
 
     def settle(self, file: JournalFile) -> None:
         """That it was taken away is on stable storage: written before, a power loss could give it its name back."""
@@ -72,13 +78,23 @@ class JournalSpares:
         with self._lock:
             return self._ready.pop() if self._ready else None
 
-    def close(self) -> None:
-        """Remove what is ready, and keep nothing any more."""
-        self._enabled = False
+    def release(self) -> None:
+        """Remove what is ready."""
         with self._lock:
             ready, self._ready = self._ready, []
         for path, _ in ready:
-            try:
-                self._files.unlink(path)
-            except StoreError as error:
-                _log.warning("Journal: %s could not be removed: %s", path, error)
+            self._remove(path)
+
+    def close(self) -> None:
+        """Remove everything, and keep nothing any more."""
+        self._enabled = False
+        self.release()
+        coming, self._coming = self._coming, set()
+        for path in coming:
+            self._remove(path + _SPARE)
+
+    def _remove(self, path: str) -> None:
+        try:
+            self._files.unlink(path)
+        except StoreError as error:
+            _log.warning("Journal: %s could not be removed: %s", path, error)

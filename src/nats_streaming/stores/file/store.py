@@ -240,7 +240,8 @@ class FileStore:
         """In the journal thread."""
         payload = self._journal.begin()
         put_batch(payload, records)
-        return self._journal.finish(), payload.used
+        size = payload.used
+        return self._journal.finish(), size
 
     def _on_written(
         self,

@@ -154,6 +154,8 @@ class WriteBehind:
             except StoreError as error:
                 retry_s = min(retry_s * 2, _RETRY_MAX_S) if failed_before else self._retry_s
                 self.failed(error)
+                # Perhaps all that they miss is room.
+                await self._files_worker.start(self._journal.give_back)
             else:
                 if self.failure:
                     _log.info("Channel files can be written again")
