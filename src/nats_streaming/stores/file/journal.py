@@ -22,6 +22,8 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
+from functools import partial
+from itertools import takewhile
 from typing import Final
 
 from nats_streaming.byte_buffer import ByteBuffer
@@ -82,7 +84,7 @@ class Journal:
     def oldest(self) -> int:
         """Number of the oldest batch that a replay would find; `last + 1` when there is none."""
         with self._lock:
-            return self._kept[0].first if self._kept else self.last + 1
+            return min((file.first for file in self._kept if not file.is_void), default=self.last + 1)
 
     # Reading.
 
@@ -127,7 +129,7 @@ class Journal:
         """
         with self._standing:
             with self._lock:
-                files = [file for file in self._kept if not file.removed]
+                files = [file for file in self._kept if not (file.removed or file.is_void)]
             for file in files:
                 wanted = range(file.first, min(file.last, number) + 1)
                 found = {
@@ -215,23 +217,31 @@ class Journal:
         if spare is not None:
             place, current.room = spare
         file: File | None = None
+        has_name = False
         try:
-            file = self._files.open_rw(place) if spare is not None else self._files.open_new(place)
+            if spare is not None:
+                file = self._files.open_rw(place)
+            else:
+                has_name = True
+                file = self._files.open_new(place)
             file.pwrite(0, begun)
             self._write_ahead(file, current, len(begun), len(written))
             if self._sync:
                 file.sync()
                 if place != path:
                     # Under its name only with all that it is to hold.
+                    has_name = True
                     self._files.rename(place, path)
                     file.path = path
                 self._files.sync_directory(self._root)
         except StoreError:
-            self._discard(file, current, place)
+            self._discard(file, place)
+            if has_name:
+                self._remove(current)
             raise
-        self._file = file
         self.file_size = current.size
         with self._lock:
+            self._file = file
             self._kept.append(current)
             self.size += current.size
 
@@ -251,20 +261,23 @@ class Journal:
         else:
             current.room = end + len(self._zeros)
 
-    def _discard(self, file: File | None, which: JournalFile, *others: str) -> None:
-        """Remove a file that could not be begun, under all names that it may have.
+    def _discard(self, file: File | None, path: str) -> None:
+        """Give up a file that could not be begun, under a name that a start does not read."""
+        for step in (file.close if file is not None else None, partial(self._files.unlink, path)):
+            try:
+                if step is not None:
+                    step()
+            except StoreError as error:
+                _log.warning("Journal: %s could not be removed: %s", path, error)
 
-        One that stays is void for now: `cut` tries again, before it removes the file that makes it so.
-        """
+    def _remove(self, file: JournalFile) -> None:
+        """Remove a file that does not count. If it stays, `cut` tries again, before it removes what makes it void."""
         try:
-            if file is not None:
-                file.close()
-            for path in (which.path, *others):
-                self._files.unlink(path)
+            self._files.unlink(file.path)
         except StoreError as error:
-            _log.warning("Journal: %s could not be removed: %s", which.path, error)
+            _log.warning("Journal: %s could not be removed: %s", file.path, error)
             with self._lock:
-                self._kept.append(JournalFile(which.path, which.index, which.first, which.first - 1))
+                self._kept.append(JournalFile(file.path, file.index, file.first, file.first - 1))
 
     def _abandon(self, error: StoreError) -> None:
         """Never write to this file again: it is not known what of it is on the disk.
@@ -284,8 +297,9 @@ class Journal:
 
     def _replace_all(self) -> None:
         """Write every batch that is still needed into one fresh file, which replaces the others."""
+        self._spares.release()  # it may need the room
         with self._lock:
-            old = [file for file in self._kept if file.last >= file.first and not file.removed]
+            old = [file for file in self._kept if not (file.removed or file.is_void)]
         if not old:
             return
         needed: dict[int, bytes] = {}
@@ -300,7 +314,7 @@ class Journal:
             return
         self._put_in_place([needed[number] for number in sorted(needed)], first)
         for file in old:
-            self._discard(None, file)
+            self._remove(file)
         with self._lock:
             # What could not be removed is void as long as the new file is there, and so comes before it.
             self._kept.sort(key=lambda kept: kept.index)
@@ -316,19 +330,23 @@ class Journal:
         content = b"".join([header(first, salt), *frames])
         current = JournalFile(path, index, first, first + len(frames) - 1, len(content))
         copy: File | None = None
+        has_name = False
         try:
             copy = self._files.open_new(unfinished)
             copy.write(content)
             copy.sync()
             copy.close()
+            has_name = True
             self._files.rename(unfinished, path)
             self._files.sync_directory(self._root)
         except StoreError:
-            self._discard(copy, current, unfinished)
+            self._discard(copy, unfinished)
+            if has_name:
+                self._remove(current)
             raise
         with self._lock:
             # Those that are still to be removed stay.
-            self._kept = [file for file in self._kept if file.removed or file.last < file.first] + [current]
+            self._kept = [file for file in self._kept if file.removed or file.is_void] + [current]
             self.size = sum(file.size for file in self._kept)
 
     def supersede(self, payload: bytes) -> list[str]:
@@ -346,6 +364,8 @@ class Journal:
         aside = [file.path + _SET_ASIDE for file in old]
         for file, target in zip(old, aside, strict=True):
             self._files.rename(file.path, target)
+        self._kept = self._kept[-1:]
+        self.size = self._kept[0].size
         self._files.sync_directory(self._root)
         return aside
 
@@ -363,9 +383,14 @@ class Journal:
     def _cut_oldest(self, number: int) -> bool:
         with self._standing:
             with self._lock:
+                void = list(takewhile(lambda file: file.is_void, self._kept))
                 oldest = self._kept[0] if self._kept else None
-                if oldest is None or oldest.last > number or (self._file is not None and len(self._kept) == 1):
-                    return False
+                is_written = self._file is not None and len(self._kept) == 1
+            if void:
+                self._cut_void(void)
+                return True
+            if oldest is None or oldest.last > number or is_written:
+                return False
             if not oldest.removed:
                 self._spares.put_aside(oldest)
                 oldest.removed = True
@@ -376,6 +401,14 @@ class Journal:
                 self._kept.remove(oldest)
                 self.size -= oldest.size
             return True
+
+    def _cut_void(self, files: list[JournalFile]) -> None:
+        for file in files:
+            self._files.unlink(file.path)
+        self._files.sync_directory(self._root)
+        with self._lock:
+            self._kept = [file for file in self._kept if file not in files]
+            self.size -= sum(file.size for file in files)
 
     def close(self) -> None:
         """Release the file. What is in the journal stays there unless it was cut; nothing is kept to be used again."""

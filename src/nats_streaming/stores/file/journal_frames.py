@@ -83,10 +83,17 @@ def header_of(content: bytes) -> Header | None:
     Raises:
         CorruptionError: it is of a version that is not known here.
     """
+    first_version = _header_1(content)
+    if first_version is not None:
+        return first_version
     found = [each for at in (0, _PAGE_BYTES) if (each := _header_at(content, at)) is not None]
-    if found:
-        first, salt, again = found[0]
-        return Header(first, salt, bool(again), HEADER_BYTES, len(found) == 2)
+    if not found:
+        return None
+    first, salt, again = found[0]
+    return Header(first, salt, bool(again), HEADER_BYTES, len(found) == 2)
+
+
+def _header_1(content: bytes) -> Header | None:
     if len(content) < _HEADER_1.size:
         return None
     magic, version, first, crc = _HEADER_1.unpack_from(content)

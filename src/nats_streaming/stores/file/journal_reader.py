@@ -55,6 +55,11 @@ class JournalFile:
     room: int = 0
     removed: bool = False
 
+    @property
+    def is_void(self) -> bool:
+        """No batch in it counts: it could not be begun, or was replaced. It is never the one that is being written."""
+        return self.last < self.first
+
 
 @dataclass(slots=True)
 class Found:
@@ -66,6 +71,7 @@ class Found:
     tail: bytes = b""  # of a commit that never returned, behind the last frame
     has_header: bool = True  # or no frame can be read
     header_is_whole: bool = True
+    again: bool = False  # it had served before
 
 
 class JournalReader:
@@ -104,7 +110,7 @@ class JournalReader:
         if head is None:
             return _without_header(JournalFile(path, index, 0, -1, len(content)), content)
         found = Found(JournalFile(path, index, head.first, head.first - 1, len(content)))
-        found.header_is_whole = head.is_whole
+        found.header_is_whole, found.again = head.is_whole, head.again
         position = head.end
         view = memoryview(content)
         expected = head.first
@@ -151,8 +157,8 @@ class JournalReader:
             if lost >= FRAME_HEAD_BYTES:
                 # Nothing on the disk tells a power loss from damage to what had been committed.
                 self._keep_aside(path, found.tail)
-        # What the first commit writes, the header with it, may have been torn; behind it nothing is.
-        if not found.header_is_whole and len(found.batches) > 1:
+        # What the first commit writes to a fresh file, the header with it, may have been torn; nothing else is.
+        if not found.header_is_whole and (found.again or len(found.batches) > 1):
             found.damage.insert(0, "one of the two headers is no header")
         if not found.has_header and not is_last:
             found.damage.insert(0, "the header is no header")
@@ -188,6 +194,7 @@ def _without_header(file: JournalFile, content: bytes) -> Found:
         found.damage.append("the header is no header, and without it no batch can be read")
     else:
         found.tail = content.rstrip(b"\0")
+        file.size = len(found.tail)
     return found
 
 

@@ -162,10 +162,12 @@ class SliceRecovery:
                 return "unexpected EOF"
         finally:
             index.close()
-        error = self._verify_last(which, data, scan) or self._verify_unsafe(which, data, scan) if scan.count else None
+        error = self._verify_last(which, data, scan) if scan.count else None
         if error is not None:
             error = f"Verification of last message for file {quoted(which.data_path)} failed: {error}"
             self.damage.tell(Severity.ERROR, error, which.data_path, scan.last_offset)
+        elif scan.count:
+            error = self._verify_unsafe(which, data, scan)
         return error
 
     def _cut_zeros(self, path: str, index: File, offset: int) -> None:
@@ -209,7 +211,10 @@ class SliceRecovery:
             while result == RECORD:
                 result = records.next()
             if result == CUT and records.position == 0 and window < end - position:
-                window = end - position
+                needed = RECORD_HEADER_BYTES + read_u32(data.pread(position, 4).ljust(4, b"\0"), 0)
+                if not window < needed <= end - position:
+                    return f"unable to read record at offset {position}: {record_error(result, records)}"
+                window = needed
             elif result == END or (result == CUT and records.position > 0):
                 position += records.position
                 window = _WINDOW_BYTES

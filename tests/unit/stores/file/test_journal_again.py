@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from pathlib import Path
 
 import pytest
 
-from nats_streaming.errors import StoreError
+from nats_streaming.errors import CorruptionError, StoreError
 from nats_streaming.stores.batch import ChannelCreated, encode_batch
 from nats_streaming.stores.file import journal_frames
 from nats_streaming.stores.file.journal_frames import header
-from nats_streaming.testing.faulty_files import IO_ERROR, NO_SPACE, FaultyFiles
-from tests.unit.stores.file.test_journal import frame, header_in, names, opened, payload
+from nats_streaming.testing.faulty_files import IO_ERROR, NO_SPACE, FaultyFiles, FileFault
+from tests.unit.stores.file.test_journal import frame, header_in, names, opened, payload, written
 
 
 def again(directory: Path, last: int = 12, size: int = 20) -> list[bytes]:
@@ -227,3 +228,62 @@ def test_a_file_that_could_not_be_begun_or_removed_goes_in_the_end(tmp_path: Pat
     journal.close()
     journal.cut(journal.last)
     assert not [name for name in names(tmp_path) if name.endswith(".stan")], names(tmp_path)
+
+
+def test_a_header_alone_holds_nothing_up(tmp_path: Path) -> None:
+    """A crash in the first commit of a file leaves it, with a number that the next life is far from."""
+    (tmp_path / "journal.3.stan").write_bytes(header(50_001, 7) + b"torn")
+    journal, found = opened(tmp_path, strict=True)
+    assert found == []
+    journal.append(payload(1))
+    journal.cut(0)
+    assert names(tmp_path) == ["journal.4.stan"]
+    assert (journal.oldest, journal.last) == (1, 1)
+    assert [batch.number for batch in journal.read_back(1)] == [1]
+
+
+def test_what_stands_for_everything_stands_alone(tmp_path: Path) -> None:
+    written(tmp_path, 4)
+    (tmp_path / "journal.2.stan").write_bytes(header(5, 7))
+    journal, found = opened(tmp_path)
+    assert len(found) == 4
+    assert len(journal.supersede(payload(1))) == 2
+    assert [batch.payload for batch in journal.read_back(1)] == [payload(1)]
+    journal.append(payload(2))
+    journal.cut(journal.rotate())
+    assert not [name for name in names(tmp_path) if name.endswith(".stan")]
+    assert journal.size == 0
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_disk_that_could_not_be_written_for_a_while(tmp_path: Path, begun: bool) -> None:
+    """Nothing is kept of files that never were."""
+    files = FaultyFiles(tmp_path)
+    journal, _ = opened(tmp_path, files=files)
+    journal.append(payload(1))
+    if not begun:
+        journal.rotate()
+    read_only = FileFault(errno.EROFS)
+    files.plan = lambda _count, call, _path: read_only if call != "truncate" else None
+    for _ in range(20):
+        with pytest.raises(StoreError, match="Read-only"):
+            journal.append(payload(2))
+    files.plan = None
+    assert journal.append(payload(3)) == 2
+    assert [batch.payload for batch in journal.read_back(2)] == [payload(1), payload(3)]
+    assert journal.oldest == 1
+    before = files.count
+    journal.cut(journal.rotate())
+    assert files.count - before < 100
+    assert not [name for name in names(tmp_path) if name.endswith(".stan")]
+
+
+def test_a_lost_page_of_a_file_that_is_used_again_is_damage(tmp_path: Path) -> None:
+    """It got its name when it was whole on the disk: no crash can have torn what it begins with."""
+    alone(tmp_path)
+    path = tmp_path / "journal.3.stan"
+    content = bytearray(path.read_bytes())
+    content[4096:] = bytes(len(content) - 4096)
+    path.write_bytes(content)
+    with pytest.raises(CorruptionError, match="one of the two headers is no header"):
+        opened(tmp_path, strict=True)
