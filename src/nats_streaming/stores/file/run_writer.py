@@ -26,7 +26,7 @@ class Spares:
         self._free: list[ByteBuffer] = []
 
     def take(self) -> ByteBuffer | None:
-        """An empty buffer, if there is one to spare. Any thread."""
+        """An empty buffer, if there is one to spare. Only in the thread that writes channel files."""
         return self._free.pop() if self._free else None
 
     def give(self, buffer: ByteBuffer) -> None:
